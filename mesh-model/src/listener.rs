@@ -1,0 +1,72 @@
+//! Listeners of gateways: one port, protocol and hostname each.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::hostname::HostPattern;
+use crate::name::{ObjectName, ResourceKey};
+use crate::source::SourceRef;
+
+/// The protocol of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ListenerProtocol {
+    /// HTTP/1.1 and HTTP/2 with prior knowledge, in plain text.
+    Http,
+    /// HTTP inside TLS that ends here.
+    Https,
+    /// Opaque TCP.
+    Tcp,
+    /// TLS by SNI, passed through or ended here.
+    Tls,
+    /// UDP.
+    Udp,
+}
+
+/// What a listener does with TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ListenerTls {
+    /// TLS passes to the backend.
+    Passthrough,
+    /// TLS ends here.
+    Terminate {
+        /// The certificates, chosen by SNI; the first is the default. They bind late.
+        certificates: Vec<ResourceKey>,
+        /// How client certificates are checked, if at all.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        client: Option<ClientValidation>,
+    },
+}
+
+/// How a listener checks client certificates (GEP-91).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientValidation {
+    /// DER of the CA certificates.
+    pub roots: Vec<Arc<[u8]>>,
+    /// Whether a client without a valid certificate is let in (`AllowInsecureFallback`).
+    pub insecure_fallback: bool,
+}
+
+/// One listener of a gateway or listener set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// The resource's key; its part is the listener's name.
+    pub key: ResourceKey,
+    /// The object it was made from.
+    pub source: SourceRef,
+    /// The gateway that serves it.
+    pub gateway: ObjectName,
+    /// The name within its object.
+    pub name: Arc<str>,
+    /// The port that matching and redirects use.
+    pub port: u16,
+    /// The protocol.
+    pub protocol: ListenerProtocol,
+    /// The hosts it serves.
+    pub hostname: HostPattern,
+    /// TLS, for HTTPS and TLS listeners.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
+}
