@@ -1,1 +1,6 @@
-//! stub
+//! Gateway, outbound and inbound proxies made of small layers around one engine.
+#![doc = include_str!("../README.md")]
+
+pub mod scope;
+pub mod snapshot;
+pub mod upstream;
