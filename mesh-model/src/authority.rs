@@ -70,6 +70,7 @@ impl FromStr for Authority {
         match host {
             "" => Err(AuthorityError::Empty),
             _ if host.starts_with('[') => bracketed(host).map(|host| Self { host, port }),
+            _ if host.split('.').any(str::is_empty) => Err(AuthorityError::Character),
             _ if host.bytes().all(is_host_byte) => Ok(Self { host: host.to_ascii_lowercase(), port }),
             _ => Err(AuthorityError::Character),
         }

@@ -81,7 +81,7 @@ fn exact_paths_come_before_the_longest_prefix() {
         PathMatch::Exact(Arc::from("/a/b/c")),
         PathMatch::prefix("/a"),
     ];
-    let mesh = mesh(&[edge.clone()], vec![route("r", &edge, &[], &paths)]);
+    let mesh = mesh(std::slice::from_ref(&edge), vec![route("r", &edge, &[], &paths)]);
     for (path, expected) in
         [("/a/b/c", "r/2"), ("/a/b/c/d", "r/1"), ("/a/b", "r/1"), ("/a/bc", "r/3"), ("/x", "r/0")]
     {
@@ -121,7 +121,8 @@ fn an_unmatched_request_falls_through_to_the_less_specific_hostname() {
 fn removing_what_was_added_gives_the_same_decisions_as_before() {
     let edge = listener("http", "*");
     let many: Vec<_> = (0..40).map(|n| PathMatch::Exact(Arc::from(format!("/{}", n % 3)))).collect();
-    let before = mesh(&[edge.clone()], vec![route("base", &edge, &[], &[PathMatch::prefix("/")])]);
+    let before =
+        mesh(std::slice::from_ref(&edge), vec![route("base", &edge, &[], &[PathMatch::prefix("/")])]);
     let extra = Resource::Route(Arc::new(route("extra", &edge, &[], &many)));
     let key = extra.key().clone();
     let during = before.apply(&mesh_model::Delta { set: vec![extra], removed: vec![] });
