@@ -5,9 +5,11 @@
 
 mod authorize;
 mod decision;
+mod journey;
 pub(crate) mod query;
 mod route;
 
 pub use authorize::{Miss, Verdict, authorize, explain_authorization};
 pub use decision::{Authorization, BackendShare, Decision, PassedOver, PolicyStep, RouteRef};
+pub use journey::{Journey, explain_journey};
 pub use route::{Place, Routed, explain_route, route_connection, route_request};
