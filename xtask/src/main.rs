@@ -2,17 +2,31 @@
 
 use std::process::ExitCode;
 
+mod bans;
 mod config;
+mod extra;
+mod setup;
+mod step;
+mod suite;
 mod tidy;
+
+use config::Config;
 
 const USAGE: &str = "usage: cargo xtask TASK
 
-  tidy     the house style: sizes, names, directions, words";
+  tidy     the house style: sizes, names, directions, words
+  setup    installs what the tests need: Debian packages (as root), PyPI packages, a Go module
+  test     setup, formatting, tidy, clippy, all tests, totals
+  extra    documentation, licences, fuzz targets, features alone, packages";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let config = Config::read();
     let outcome = match arguments.first().map(String::as_str) {
-        Some("tidy") => tidy::run(&config::workspace_root()),
+        Some("extra") => extra::run(&config),
+        Some("setup") => setup::run(&config).map(drop),
+        Some("test") => suite::run(&config),
+        Some("tidy") => tidy::run(&config.root),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };
     match outcome {
@@ -25,7 +39,7 @@ fn main() -> ExitCode {
 }
 
 /// Prints a line for the person at the terminal.
-#[expect(clippy::print_stderr, reason = "a task speaks to the terminal")]
+#[expect(clippy::print_stdout, reason = "a task speaks to the terminal")]
 fn say(line: &str) {
-    eprintln!("{line}");
+    println!("{line}");
 }

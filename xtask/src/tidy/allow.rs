@@ -11,7 +11,7 @@ use super::Violation;
 pub(super) const PATH: &str = "xtask/tidy-allow.txt";
 
 /// How many entries there may be. Lower it when one goes; raising it is what the list is against.
-pub(super) const LIMIT: usize = 1;
+pub(super) const LIMIT: usize = 0;
 
 /// The parsed list.
 #[derive(Debug, Default)]

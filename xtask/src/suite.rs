@@ -1,0 +1,124 @@
+//! `xtask test`: everything that has to hold before a change lands, and the totals.
+
+use std::fmt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::bail;
+
+use crate::config::Config;
+use crate::setup::Installed;
+use crate::step::{self, Steps};
+use crate::{bans, say, setup, tidy};
+
+/// How many tests ran, and how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Totals {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl Totals {
+    /// Adds a closing line of the test runner; other lines count nothing.
+    fn read(&mut self, line: &str) {
+        let Some(counts) = line.strip_prefix("test result: ") else { return };
+        let counts = counts.split_once(". ").map_or("", |(_, counts)| counts);
+        for count in counts.split("; ") {
+            let Some((number, what)) = count.split_once(' ') else { continue };
+            let number: u64 = number.parse().unwrap_or(0);
+            match what {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.skipped += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+}
+
+/// Runs all checks and tests; each step runs even if one before it failed.
+///
+/// # Errors
+/// Names the steps that failed, or says that CI skipped a test.
+pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
+    let mut steps = Steps::default();
+    let mut installed = None;
+    steps.run("setup", || {
+        installed = Some(setup::run(config)?);
+        Ok(())
+    });
+    steps.run("formatting", || step::succeed(step::cargo(config, &["fmt", "--all", "--check"])));
+    steps.run("tidy", || tidy::run(&config.root));
+    steps.run("packages", || bans::check(config));
+    let clippy = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    steps.run("clippy", || step::succeed(step::cargo(config, &clippy)));
+    // Tests start the binaries of other crates, which cargo does not build for them.
+    steps.run("binaries", || {
+        step::succeed(step::cargo(config, &["build", "--locked", "--workspace", "--bins"]))
+    });
+    let mut totals = Totals::default();
+    steps.run("tests", || tests(config, installed.as_ref(), &mut totals));
+    if totals.passed == 0 {
+        steps.run("totals", || bail!("no test ran"));
+    }
+    let outcome = steps.finish();
+    say(&totals.to_string());
+    outcome
+}
+
+fn tests(config: &Config, installed: Option<&Installed>, totals: &mut Totals) -> anyhow::Result<()> {
+    let skips = config.root.join("target/skipped-tests.txt");
+    std::fs::create_dir_all(config.root.join("target"))?;
+    std::fs::write(&skips, "")?;
+    let mut command = step::cargo(config, &["test", "--locked", "--workspace", "--no-fail-fast"]);
+    command.env("SERVICE_MESH_SKIPS", &skips);
+    if let Some(python) = installed.and_then(|installed| installed.python.as_ref()) {
+        command.env("SERVICE_MESH_PYTHON", python);
+    }
+    let outcome = step::lines(command, |line| totals.read(line));
+    let skipped = std::fs::read_to_string(&skips)?;
+    // A test that skips itself ends well for the runner, so it was counted as passed.
+    let themselves = skipped.lines().count() as u64;
+    totals.passed = totals.passed.saturating_sub(themselves);
+    totals.skipped += themselves;
+    for line in skipped.lines() {
+        say(&format!("skipped: {line}"));
+    }
+    outcome?;
+    if config.ci && totals.skipped > 0 {
+        bail!("{} tests were skipped, and CI skips none", totals.skipped);
+    }
+    Ok(())
+}
+
+/// A call of cargo in a project of ours that is not in the workspace.
+pub(crate) fn outside(config: &Config, project: &Path, arguments: &[&str], target: &Path) -> Command {
+    let mut command = step::cargo(config, arguments);
+    command.current_dir(config.root.join(project)).env("CARGO_TARGET_DIR", target);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Totals;
+
+    #[test]
+    fn totals_add_up_over_the_closing_lines() {
+        let mut totals = Totals::default();
+        totals.read(
+            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.1s",
+        );
+        totals.read(
+            "test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s",
+        );
+        totals.read("test closing_line ... ok");
+        assert_eq!(totals.to_string(), "14 passed, 1 failed, 1 skipped");
+    }
+}
