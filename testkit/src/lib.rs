@@ -1,6 +1,5 @@
-//! Peers and harnesses for tests. Not published; product code never depends on it.
+//! Peers and harnesses for tests: an open-loop load generator, and processes that end with their test.
+//! Nothing of the product lives here.
 
-pub mod config;
-mod skip;
-
-pub use skip::skip;
+pub mod load;
+pub mod process;
