@@ -4,4 +4,5 @@
 pub mod drain;
 pub mod scope;
 pub mod snapshot;
+pub mod tcp;
 pub mod upstream;
