@@ -1,0 +1,46 @@
+//! What the commands take from their environment; nothing else reads it.
+#![allow(clippy::disallowed_methods, reason = "the one file of this crate that reads the environment")]
+
+use std::env;
+
+/// Where a service is, by the variables that Kubernetes sets for every service of the namespace. A service port
+/// of its own (`REVIEWS_PORT_9080_TCP_ADDR`, `REVIEWS_PORT_9080_TCP_PORT`) comes before the service's first port
+/// (`REVIEWS_SERVICE_HOST`, `REVIEWS_SERVICE_PORT`). `None` where they are not set: then names resolve.
+pub(crate) fn service_address(host: &str, port: u16) -> Option<(String, u16)> {
+    address_among(host, port, |variable| env::var(variable).ok())
+}
+
+fn address_among(host: &str, port: u16, read: impl Fn(&str) -> Option<String>) -> Option<(String, u16)> {
+    let service = host.split('.').next().unwrap_or(host).to_uppercase().replace('-', "_");
+    let pair = |host: &str, port: &str| Some((read(host)?, read(port)?.parse().ok()?));
+    let link = format!("{service}_PORT_{port}_TCP");
+    pair(&format!("{link}_ADDR"), &format!("{link}_PORT"))
+        .or_else(|| pair(&format!("{service}_SERVICE_HOST"), &format!("{service}_SERVICE_PORT")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address_among;
+
+    fn read(variable: &str) -> Option<String> {
+        let value = match variable {
+            "REVIEWS_V2_SERVICE_HOST" => "127.0.0.1",
+            "REVIEWS_V2_SERVICE_PORT" => "4000",
+            "REVIEWS_V2_PORT_9443_TCP_ADDR" => "127.0.0.2",
+            "REVIEWS_V2_PORT_9443_TCP_PORT" => "5000",
+            "RATINGS_SERVICE_HOST" => "127.0.0.1",
+            "RATINGS_SERVICE_PORT" => "none",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    }
+
+    #[test]
+    fn a_service_is_found_by_its_variables_and_a_port_of_its_own_first() {
+        let found = |host, port| address_among(host, port, read);
+        assert_eq!(found("reviews-v2", 9080), Some(("127.0.0.1".to_owned(), 4000)));
+        assert_eq!(found("reviews-v2.default.svc", 9443), Some(("127.0.0.2".to_owned(), 5000)));
+        assert_eq!(found("details", 9080), None);
+        assert_eq!(found("ratings", 9080), None, "a port that is no number is no address");
+    }
+}
