@@ -4,6 +4,7 @@
 //! change, not the mesh. Nothing here decides; see [`crate::engine`].
 
 mod endpoints;
+mod headers;
 mod hosts;
 mod paths;
 mod table;
@@ -11,6 +12,7 @@ mod table;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::HeaderName;
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 
 use crate::backend::{Service, Transport};
@@ -21,6 +23,8 @@ use crate::resource::Resource;
 use crate::route::{Attachment, Route};
 use crate::tls::{BackendTls, Certificate};
 use crate::workload::Workload;
+
+use headers::HeaderNames;
 
 pub use endpoints::EndpointSet;
 pub use table::{Candidate, RouteTable};
@@ -54,6 +58,7 @@ pub struct Mesh {
     backend_tls: HashTrieMapSync<RoutedService, RedBlackTreeMapSync<ResourceKey, Arc<BackendTls>>>,
     policies: HashTrieMapSync<Arc<str>, RedBlackTreeMapSync<ResourceKey, Arc<AuthorizationPolicy>>>,
     workloads: HashTrieMapSync<ObjectName, Arc<Workload>>,
+    headers: HeaderNames,
 }
 
 impl Mesh {
@@ -184,6 +189,11 @@ impl Mesh {
         policies.values().filter(selects).cloned().collect()
     }
 
+    /// The names of all headers that some route or policy compares.
+    pub fn compared_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.headers.iter()
+    }
+
     fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Resource> {
         let first =
             ResourceKey { cluster: Arc::from(""), ..ResourceKey::local(kind, ObjectName::new("", "")) };
@@ -197,12 +207,14 @@ impl Mesh {
         }
         self.remove(&key);
         self.index(&resource);
+        self.headers.add(&resource);
         self.resources.insert_mut(key, resource);
     }
 
     fn remove(&mut self, key: &ResourceKey) {
         let Some(old) = self.resources.get(key).cloned() else { return };
         self.unindex(&old);
+        self.headers.take(&old);
         self.resources.remove_mut(key);
     }
 

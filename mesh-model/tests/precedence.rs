@@ -37,7 +37,7 @@ fn path() -> impl Strategy<Value = PathMatch> {
     let text = prop_oneof![Just("/"), Just("/a"), Just("/a/b"), Just("/a/b/c"), Just("/b")];
     prop_oneof![
         text.clone().prop_map(|t| PathMatch::Exact(Arc::from(t))),
-        text.prop_map(|t| PathMatch::prefix(t)),
+        text.prop_map(PathMatch::prefix),
         prop_oneof![Just("/a.*"), Just("/(a|b)")]
             .prop_map(|t| PathMatch::Regex(Regex::new(t).expect("valid"))),
     ]

@@ -5,4 +5,5 @@ pub mod drain;
 pub mod scope;
 pub mod snapshot;
 pub mod tcp;
+pub mod telemetry;
 pub mod upstream;

@@ -1,0 +1,180 @@
+//! Recent decisions, kept small, and explained only when somebody asks.
+//!
+//! A record holds the snapshot and the parts of the request that any rule of it compares. The explanation is
+//! made from them by the engine, so that it equals what the command line says of the same request.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{HeaderMap, Method};
+use mesh_model::engine::{Place, explain_authorization, explain_route};
+use mesh_model::{Authority, ConnectionFacts, Mesh, ObjectName, RequestHead, Service, Workload};
+use mesh_rt::random::secure;
+
+/// Decisions that are kept.
+const KEPT: usize = 4096;
+
+/// Names one decision of one proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DecisionId(u64);
+
+impl fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for DecisionId {
+    type Err = std::num::ParseIntError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u64::from_str_radix(text, 16).map(Self)
+    }
+}
+
+/// Where a decision was made.
+#[derive(Debug, Clone)]
+pub enum At {
+    /// At a gateway.
+    Gateway {
+        /// The gateway.
+        gateway: ObjectName,
+        /// Its port.
+        port: u16,
+        /// The server name, when TLS ended here.
+        sni: Option<Arc<str>>,
+    },
+    /// At the destination: authorization.
+    Inbound {
+        /// The workload.
+        workload: Arc<Workload>,
+        /// What was known of the connection.
+        facts: ConnectionFacts,
+    },
+    /// On the client's side of a service.
+    Outbound {
+        /// The service.
+        service: Arc<Service>,
+        /// Its port.
+        port: u16,
+        /// The client's namespace.
+        namespace: Arc<str>,
+    },
+}
+
+/// What a decision was made from.
+#[derive(Debug, Clone)]
+pub struct Record {
+    at: At,
+    mesh: Arc<Mesh>,
+    method: Method,
+    authority: Authority,
+    path: String,
+    query: Option<String>,
+    headers: HeaderMap,
+}
+
+impl Record {
+    /// Remembers what a decision was made from.
+    pub fn new(at: At, mesh: &Arc<Mesh>, head: &RequestHead<'_>) -> Self {
+        let mut headers = HeaderMap::new();
+        for name in mesh.compared_headers() {
+            for line in head.headers.get_all(name) {
+                headers.append(name.clone(), line.clone());
+            }
+        }
+        Self {
+            at,
+            mesh: Arc::clone(mesh),
+            method: head.method.clone(),
+            authority: head.authority.clone(),
+            path: head.path.to_owned(),
+            query: head.query.map(str::to_owned),
+            headers,
+        }
+    }
+
+    /// The explanation as JSON: a decision, or an authorization at the destination.
+    pub fn explain(&self) -> serde_json::Value {
+        let head = RequestHead {
+            method: &self.method,
+            authority: &self.authority,
+            path: &self.path,
+            query: self.query.as_deref(),
+            headers: &self.headers,
+        };
+        let explained = match &self.at {
+            At::Gateway { gateway, port, sni } => {
+                let place = Place::Gateway { gateway, port: *port, sni: sni.as_deref() };
+                serde_json::to_value(explain_route(&self.mesh, place, &head))
+            }
+            At::Inbound { workload, facts } => {
+                let policies = self.mesh.policies_for(workload);
+                serde_json::to_value(explain_authorization(workload, &policies, facts, Some(&head)))
+            }
+            At::Outbound { service, port, namespace } => {
+                let place = Place::Service { service, port: *port, client_namespace: namespace };
+                serde_json::to_value(explain_route(&self.mesh, place, &head))
+            }
+        };
+        explained.unwrap_or_default()
+    }
+}
+
+/// The last decisions of a proxy.
+#[derive(Debug)]
+pub struct Decisions {
+    ring: Mutex<(u64, VecDeque<Record>)>,
+}
+
+impl Default for Decisions {
+    fn default() -> Self {
+        // The beginning is random, so that an id of another proxy or an earlier run names nothing here.
+        Self { ring: Mutex::new((u64::from_le_bytes(secure()) >> 1, VecDeque::new())) }
+    }
+}
+
+impl Decisions {
+    /// Keeps a record and names it.
+    pub fn keep(&self, record: Record) -> DecisionId {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        if ring.1.len() == KEPT {
+            ring.1.pop_front();
+            ring.0 += 1;
+        }
+        ring.1.push_back(record);
+        DecisionId(ring.0 + ring.1.len() as u64 - 1)
+    }
+
+    /// A decision that is still kept.
+    pub fn find(&self, id: DecisionId) -> Option<Record> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = usize::try_from(id.0.checked_sub(ring.0)?).ok()?;
+        ring.1.get(at).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(path: &str) -> Record {
+        let (authority, headers): (Authority, _) = ("h".parse().expect("authority"), HeaderMap::new());
+        let head =
+            RequestHead { method: &Method::GET, authority: &authority, path, query: None, headers: &headers };
+        let at = At::Gateway { gateway: ObjectName::new("n", "g"), port: 80, sni: None };
+        Record::new(at, &Arc::default(), &head)
+    }
+
+    #[test]
+    fn the_last_decisions_are_found_and_older_ones_are_gone() {
+        let decisions = Decisions::default();
+        let ids: Vec<_> = (0..KEPT + 10).map(|n| decisions.keep(record(&format!("/{n}")))).collect();
+        assert!(decisions.find(ids[9]).is_none());
+        let text = ids[KEPT].to_string();
+        let found = decisions.find(text.parse().expect("id")).expect("kept").explain();
+        assert_eq!(found["request"], format!("GET h/{KEPT}"));
+        assert_eq!(found["status"], 404);
+    }
+}

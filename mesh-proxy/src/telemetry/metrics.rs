@@ -1,0 +1,279 @@
+//! The counters of a proxy, in Prometheus text. Series never grow with hosts or paths, and there is a cap.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use mesh_model::Reason;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Exchange;
+
+/// Most series of requests in one proxy; what comes after is counted under `overflow`.
+pub const MAX_SERIES: usize = 5000;
+/// Upper bounds of the duration buckets, in seconds.
+const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
+
+/// Who talked to whom. Only names that the configuration holds; `unknown` for everything else.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Labels {
+    /// The client's service account or workload.
+    pub source_workload: Arc<str>,
+    /// Its namespace.
+    pub source_namespace: Arc<str>,
+    /// The destination's workload.
+    pub destination_workload: Arc<str>,
+    /// Its namespace.
+    pub destination_namespace: Arc<str>,
+    /// The service, as `namespace/name`.
+    pub service: Arc<str>,
+}
+
+impl Labels {
+    fn all(value: &str) -> Self {
+        let value: Arc<str> = Arc::from(value);
+        Self {
+            source_workload: Arc::clone(&value),
+            source_namespace: Arc::clone(&value),
+            destination_workload: Arc::clone(&value),
+            destination_namespace: Arc::clone(&value),
+            service: value,
+        }
+    }
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self::all("unknown")
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EdgeLabels {
+    source_workload: String,
+    source_namespace: String,
+    destination_workload: String,
+    destination_namespace: String,
+    service: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    source_workload: String,
+    source_namespace: String,
+    destination_workload: String,
+    destination_namespace: String,
+    service: String,
+    code: u16,
+    flag: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+type SeriesKey = (Labels, u16, Reason);
+
+/// The cells that one kind of exchange counts into; found once, then updated without a lock.
+#[derive(Debug)]
+struct Cells {
+    requests: Counter,
+    duration: Histogram,
+    received: Counter,
+    sent: Counter,
+}
+
+/// The counters of a proxy, shared by its workers.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: RwLock<Registry>,
+    cells: RwLock<HashMap<SeriesKey, Arc<Cells>>>,
+    requests: Family<RequestLabels, Counter>,
+    duration: Family<EdgeLabels, Histogram, fn() -> Histogram>,
+    received: Family<EdgeLabels, Counter>,
+    sent: Family<EdgeLabels, Counter>,
+    refused: Family<ReasonLabels, Counter>,
+    /// Downstream connections that are open.
+    pub connections: Gauge,
+    /// Upstream connections that had to be opened because none was idle.
+    pub upstream_connects: Counter,
+    /// Copies that were not sent because a mirror was slow.
+    pub mirrors_dropped: Counter,
+    /// Tries after the first.
+    pub retries: Counter,
+    /// Seconds since the configuration last changed.
+    pub config_age: Gauge<f64, AtomicU64>,
+    /// Seconds until the proxy's certificate expires.
+    pub svid_expiry: Gauge<f64, AtomicU64>,
+    /// Access log lines and spans that were dropped.
+    pub telemetry_dropped: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let histogram: fn() -> Histogram = || Histogram::new(BUCKETS);
+        let metrics = Self {
+            registry: RwLock::new(Registry::with_prefix("mesh")),
+            cells: RwLock::default(),
+            requests: Family::default(),
+            duration: Family::new_with_constructor(histogram),
+            received: Family::default(),
+            sent: Family::default(),
+            refused: Family::default(),
+            connections: Gauge::default(),
+            upstream_connects: Counter::default(),
+            mirrors_dropped: Counter::default(),
+            retries: Counter::default(),
+            config_age: Gauge::default(),
+            svid_expiry: Gauge::default(),
+            telemetry_dropped: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&self) {
+        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
+        registry.register("requests", "Finished requests", self.requests.clone());
+        registry.register_with_unit(
+            "request_duration",
+            "Duration of requests",
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        registry.register_with_unit(
+            "request_received",
+            "Bytes of request bodies",
+            Unit::Bytes,
+            self.received.clone(),
+        );
+        registry.register_with_unit("request_sent", "Bytes of answer bodies", Unit::Bytes, self.sent.clone());
+        registry.register(
+            "connections_refused",
+            "Connections refused before any request",
+            self.refused.clone(),
+        );
+        registry.register("connections_open", "Open downstream connections", self.connections.clone());
+        registry.register("upstream_connects", "Upstream connections opened", self.upstream_connects.clone());
+        registry.register("mirrors_dropped", "Mirror copies not sent", self.mirrors_dropped.clone());
+        registry.register("retries", "Tries after the first", self.retries.clone());
+        registry.register_with_unit(
+            "config_age",
+            "Age of the configuration",
+            Unit::Seconds,
+            self.config_age.clone(),
+        );
+        registry.register_with_unit(
+            "svid_expiry",
+            "Time until the certificate expires",
+            Unit::Seconds,
+            self.svid_expiry.clone(),
+        );
+        registry.register(
+            "telemetry_dropped",
+            "Log lines and spans not written",
+            self.telemetry_dropped.clone(),
+        );
+    }
+
+    /// Counts a finished exchange.
+    pub fn count(&self, exchange: &Exchange<'_>) {
+        let cells = self.cells(&exchange.labels, exchange.status, exchange.reason);
+        cells.requests.inc();
+        cells.duration.observe(exchange.took.as_secs_f64());
+        cells.received.inc_by(exchange.received);
+        cells.sent.inc_by(exchange.sent);
+    }
+
+    /// Counts a connection that was refused before any request.
+    pub fn refuse(&self, reason: Reason) {
+        self.refused.get_or_create(&ReasonLabels { reason: reason.as_str() }).inc();
+    }
+
+    /// How many series of requests there are.
+    pub fn series(&self) -> usize {
+        self.cells.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// All metrics in the OpenMetrics text format, version 1.0.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        encode(&mut text, &registry).expect("writing to a String cannot fail");
+        text
+    }
+
+    fn cells(&self, labels: &Labels, status: u16, reason: Reason) -> Arc<Cells> {
+        let key = (labels.clone(), status, reason);
+        if let Some(found) = self.cells.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Arc::clone(found);
+        }
+        let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
+        let key =
+            if cells.len() < MAX_SERIES { key } else { (Labels::all("overflow"), 0, Reason::Overloaded) };
+        Arc::clone(cells.entry(key).or_insert_with_key(|key| Arc::new(self.new_cells(key))))
+    }
+
+    fn new_cells(&self, (labels, status, reason): &SeriesKey) -> Cells {
+        let edge = EdgeLabels {
+            source_workload: labels.source_workload.to_string(),
+            source_namespace: labels.source_namespace.to_string(),
+            destination_workload: labels.destination_workload.to_string(),
+            destination_namespace: labels.destination_namespace.to_string(),
+            service: labels.service.to_string(),
+        };
+        let request = RequestLabels {
+            source_workload: edge.source_workload.clone(),
+            source_namespace: edge.source_namespace.clone(),
+            destination_workload: edge.destination_workload.clone(),
+            destination_namespace: edge.destination_namespace.clone(),
+            service: edge.service.clone(),
+            code: *status,
+            flag: if *reason == Reason::Accepted { "" } else { reason.as_str() },
+        };
+        Cells {
+            requests: self.requests.get_or_create_owned(&request),
+            duration: self.duration.get_or_create_owned(&edge),
+            received: self.received.get_or_create_owned(&edge),
+            sent: self.sent.get_or_create_owned(&edge),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::tests::exchange;
+
+    #[test]
+    fn series_stop_growing_at_the_cap_and_overflow_is_counted() {
+        let metrics = Metrics::default();
+        for n in 0..MAX_SERIES + 500 {
+            let mut one = exchange("/", 200);
+            one.labels.service = Arc::from(format!("n/s{n}"));
+            metrics.count(&one);
+        }
+        assert_eq!(metrics.series(), MAX_SERIES + 1);
+        let text = metrics.encode();
+        let overflow =
+            text.lines().find(|l| l.starts_with("mesh_requests_total{source_workload=\"overflow\""));
+        assert!(overflow.is_some_and(|line| line.ends_with(" 500")), "{overflow:?}");
+    }
+
+    #[test]
+    fn hosts_and_paths_make_no_series() {
+        let metrics = Metrics::default();
+        (0..10_000).for_each(|n| metrics.count(&exchange(&format!("/{n}"), 200)));
+        assert_eq!(metrics.series(), 1);
+        assert!(metrics.encode().ends_with("# EOF\n"));
+    }
+}
