@@ -6,4 +6,5 @@ pub mod scope;
 pub mod snapshot;
 pub mod tcp;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;
