@@ -1,5 +1,9 @@
-//! Peers and harnesses for tests: an open-loop load generator, and processes that end with their test.
-//! Nothing of the product lives here.
+//! Peers and harnesses for tests: an open-loop load generator, processes that end with their test, and tests
+//! that skip themselves aloud. Nothing of the product lives here.
 
+pub mod config;
 pub mod load;
 pub mod process;
+mod skip;
+
+pub use skip::skip;

@@ -17,8 +17,16 @@ const ONCE: &[&str] = &["h2", "http", "hyper", "prost", "rustls", "tokio", "toni
 /// # Errors
 /// Names the packages that should not be there.
 pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
-    let arguments =
-        ["tree", "--workspace", "--locked", "--all-features", "--edges", "normal,build,dev", "--prefix", "none"];
+    let arguments = [
+        "tree",
+        "--workspace",
+        "--locked",
+        "--all-features",
+        "--edges",
+        "normal,build,dev",
+        "--prefix",
+        "none",
+    ];
     let wrong = wrong(&step::output(step::cargo(config, &arguments))?);
     if !wrong.is_empty() {
         bail!("{}", wrong.join("; "));
@@ -51,7 +59,10 @@ mod tests {
 
     #[test]
     fn a_banned_package_and_a_second_version_are_named() {
-        assert_eq!(wrong("rustls v0.23.46\nrustls v0.23.46 (*)\nsyn v2.0.1\nsyn v3.0.1\nrustls v0.23.46 (*)"), [""; 0]);
+        assert_eq!(
+            wrong("rustls v0.23.46\nrustls v0.23.46 (*)\nsyn v2.0.1\nsyn v3.0.1\nrustls v0.23.46 (*)"),
+            [""; 0]
+        );
         assert!(wrong("ring v0.17.14")[0].contains("ring"));
         assert!(wrong("http v1.5.0\nhttp v0.2.12")[0].contains("several"));
     }

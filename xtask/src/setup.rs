@@ -22,7 +22,7 @@ const PROGRAMS: &[(&str, &str)] = &[
 const FOLDERS: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// The receiver that traces are tested against: independent of our own encoder.
-const PYPI: &[&str] = &["opentelemetry-proto==1.45.2", "protobuf"];
+const PYPI: &[&str] = &["opentelemetry-proto==1.45.2", "protobuf", "grpcio"];
 
 /// The module whose manifests and schemas are our input tests.
 const GO_MODULES: &[&str] = &["sigs.k8s.io/gateway-api@v1.7.0"];
