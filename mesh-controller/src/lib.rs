@@ -2,3 +2,4 @@
 //! knows Kubernetes.
 
 pub mod objects;
+pub mod yaml;
