@@ -2,4 +2,7 @@
 //! knows Kubernetes.
 
 pub mod objects;
+pub mod schema;
+pub mod source;
+pub mod store;
 pub mod yaml;

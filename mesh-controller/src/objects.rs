@@ -36,7 +36,7 @@ pub use security::AuthorizationPolicy;
 pub use service::{EndpointSlice, Service};
 
 /// The kind of an object where one is shared by all objects of a type.
-pub trait Typed: Sized {
+pub trait Typed: Sized + 'static {
     /// The kind.
     const KIND: ObjectKind;
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 mod bans;
 mod config;
 mod extra;
+mod schemas;
 mod setup;
 mod step;
 mod suite;
@@ -14,6 +15,7 @@ use config::Config;
 
 const USAGE: &str = "usage: cargo xtask TASK
 
+  schemas --module DIR   the schemas of mesh-controller, from an unpacked sigs.k8s.io/gateway-api
   tidy     the house style: sizes, names, directions, words
   setup    installs what the tests need: Debian packages (as root), PyPI packages, a Go module
   test     setup, formatting, tidy, clippy, all tests, totals
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let config = Config::read();
     let outcome = match arguments.first().map(String::as_str) {
         Some("extra") => extra::run(&config),
+        Some("schemas") => schemas::run(&config.root, &arguments[1..]),
         Some("setup") => setup::run(&config).map(drop),
         Some("test") => suite::run(&config),
         Some("tidy") => tidy::run(&config.root),

@@ -1,0 +1,1 @@
+//! Tests of the schema check: shape, bounds, defaults and rules, each with the path that is named.

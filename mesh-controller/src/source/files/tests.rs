@@ -1,0 +1,1 @@
+//! Tests of folders and files: which count, and what stays in force.

@@ -1,0 +1,1 @@
+//! Tests of the watch: every way in which editors write files.
