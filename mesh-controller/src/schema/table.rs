@@ -125,12 +125,6 @@ impl Registry {
         &self.nodes[id]
     }
 
-    /// Every kind with its schema.
-    #[cfg(test)]
-    pub(super) fn kinds(&self) -> impl Iterator<Item = (&str, Id)> {
-        self.kinds.iter().map(|(name, id)| (name.as_str(), *id))
-    }
-
     fn load(generated: &str, own: &str) -> Result<Self, serde_json::Error> {
         let generated: GeneratedFile = serde_json::from_str(generated)?;
         let own: OwnFile = serde_json::from_str(own)?;
