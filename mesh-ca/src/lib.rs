@@ -34,6 +34,7 @@ mod trust;
 
 pub use authority::{Authority, AuthorityError, Policy};
 pub use key::{PrivateKey, PublicKey};
+pub use mesh_rt::{SharedClock, SystemClock};
 pub use source::SvidSource;
 pub use svid::{Svid, TrustBundle, TrustBundles};
 pub use trust::TrustSource;

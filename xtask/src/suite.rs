@@ -65,6 +65,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     });
     let mut totals = Totals::default();
     steps.run("tests", || tests(config, installed.as_ref(), &mut totals));
+    steps.run("examples/embed", || embed(config));
     if totals.passed == 0 {
         steps.run("totals", || bail!("no test ran"));
     }
@@ -96,6 +97,15 @@ fn tests(config: &Config, installed: Option<&Installed>, totals: &mut Totals) ->
         bail!("{} tests were skipped, and CI skips none", totals.skipped);
     }
     Ok(())
+}
+
+/// The project that uses two crates only: it is outside the workspace, as a stranger's is. It says itself whether
+/// what it was told is right.
+fn embed(config: &Config) -> anyhow::Result<()> {
+    let project = Path::new("examples/embed");
+    let target = config.root.join("target");
+    step::succeed(outside(config, project, &["fmt", "--check"], &target))?;
+    step::succeed(outside(config, project, &["run", "--quiet", "--locked"], &target))
 }
 
 /// A call of cargo in a project of ours that is not in the workspace.
