@@ -36,7 +36,8 @@ pub enum Origin {
     File {
         /// The path as the user gave it.
         path: Arc<str>,
-        /// Line of the document's first key, from 1.
+        /// Line of the document's first key, from 1; 0 where it is left out, so that an edit above the document
+        /// changes nothing that was made from it.
         line: u32,
     },
 }
@@ -65,6 +66,7 @@ impl fmt::Display for SourceRef {
         match &self.origin {
             Origin::Api { generation } => write!(f, " (generation {generation})"),
             Origin::Builtin => write!(f, " (built in)"),
+            Origin::File { path, line: 0 } => write!(f, " ({path})"),
             Origin::File { path, line } => write!(f, " ({path}:{line})"),
         }
     }
