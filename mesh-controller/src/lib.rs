@@ -1,8 +1,12 @@
 //! Kubernetes-style objects to mesh resources: reading, validation, translation and status. The only crate that
 //! knows Kubernetes.
 
+pub mod local;
+pub mod names;
 pub mod objects;
 pub mod schema;
 pub mod source;
+pub mod status;
 pub mod store;
+pub mod translate;
 pub mod yaml;

@@ -59,6 +59,11 @@ impl Stored {
         &self.object
     }
 
+    /// The object, to be kept.
+    pub const fn shared(&self) -> &Arc<Object> {
+        &self.object
+    }
+
     /// The object as this type, when it is of this kind.
     pub fn get<T: Typed>(&self) -> Option<&T> {
         T::from_object(&self.object)

@@ -1,0 +1,126 @@
+//! From objects to resources, findings and statuses. Pure: the same objects give the same result in whatever
+//! order they came. No IO, no clock, no subscriber.
+//!
+//! The translation is a graph of small functions. Some look at one object, some at what is decided together:
+//! the listeners of a gateway, the kinds of routes of a port, the policies of a backend. [`Translator`] keeps
+//! the results and evaluates only what looked at something that changed.
+
+mod backend_tls;
+mod certificate;
+mod class;
+mod entry;
+mod fact;
+mod gateway;
+mod graph;
+mod node;
+mod output;
+mod policy;
+mod reader;
+mod route;
+mod service;
+mod suggest;
+mod workload;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mesh_model::{Delta, Finding, Resource, ResourceKey, TrustDomain};
+use serde::Serialize;
+
+use crate::status::ObjectStatus;
+
+pub use entry::{Changes, Entry, locate};
+pub use graph::Translator;
+
+use node::Node;
+use output::Output;
+use reader::Reader;
+
+/// What holds for the whole mesh.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The trust domain of every identity.
+    pub trust_domain: TrustDomain,
+    /// Classes with this controller name are ours; it signs what is said about gateway parents.
+    pub controller_name: String,
+    /// The name that signs what is said about service parents.
+    pub mesh_controller_name: String,
+    /// Classes that exist without an object.
+    pub builtin_classes: BTreeSet<String>,
+    /// Whether services without an address are given one.
+    pub allocate_addresses: bool,
+    /// Addresses that gateways may ask for.
+    pub gateway_addresses: BTreeSet<String>,
+}
+
+impl Default for Settings {
+    /// A local mesh: class `mesh` is there, addresses are given out.
+    fn default() -> Self {
+        Self {
+            trust_domain: TrustDomain::default(),
+            controller_name: "mesh.io/gateway-controller".to_owned(),
+            mesh_controller_name: "mesh.io/mesh-controller".to_owned(),
+            builtin_classes: BTreeSet::from(["mesh".to_owned()]),
+            allocate_addresses: true,
+            gateway_addresses: BTreeSet::new(),
+        }
+    }
+}
+
+/// The result for a set of objects.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Translation {
+    /// The resources by key.
+    #[serde(serialize_with = "resources_as_list")]
+    pub resources: BTreeMap<ResourceKey, Resource>,
+    /// What is wrong, ordered by object and field. Places in files are added by the store.
+    pub findings: Vec<Finding>,
+    /// What is reported about each object, ordered by kind and name.
+    pub statuses: Vec<ObjectStatus>,
+}
+
+fn resources_as_list<S: serde::Serializer>(
+    resources: &BTreeMap<ResourceKey, Resource>,
+    out: S,
+) -> Result<S::Ok, S::Error> {
+    out.collect_seq(resources.values())
+}
+
+/// What an update changed.
+#[derive(Debug, Clone, Default)]
+pub struct Update {
+    /// Resources that are new, changed or gone.
+    pub delta: Delta,
+    /// Statuses that are new or changed.
+    pub statuses: Vec<ObjectStatus>,
+    /// Whether some finding came or went; [`Translator::translation`] has them all.
+    pub findings_changed: bool,
+}
+
+/// Translates a set of objects once.
+pub fn translate(entries: impl IntoIterator<Item = Entry>, settings: Settings) -> Translation {
+    let mut translator = Translator::new(settings);
+    translator.update(Changes::of(entries));
+    translator.translation()
+}
+
+/// Evaluates a node; `None` when what it is about does not exist.
+fn evaluate(node: &Node, reader: &Reader<'_>) -> Option<Output> {
+    match node {
+        Node::Addresses => Some(service::addresses(reader)),
+        Node::BackendTls(service) => backend_tls::of_service(reader, service),
+        Node::Certificate(secret) => certificate::certificate(reader, secret),
+        Node::Class(class) => class::class(reader, class),
+        Node::Endpoints(service) => service::endpoints(reader, service),
+        Node::Gateway(gateway) => gateway::gateway_status(reader, gateway),
+        Node::GatewayKinds(gateway) => route::gateway_kinds(reader, gateway),
+        Node::ListenerSet(set) => gateway::set_status(reader, set),
+        Node::Listeners(gateway) => gateway::listeners(reader, gateway),
+        Node::Parents(route) => route::parents(reader, route),
+        Node::Policy(policy) => policy::policy(reader, policy),
+        Node::Route(route) => route::route(reader, route),
+        Node::Service(service) => service::service(reader, service),
+        Node::ServiceKinds(service) => route::service_kinds(reader, service),
+        Node::TlsPolicy(policy) => backend_tls::policy_status(reader, policy),
+        Node::Workload(process) => workload::workload(reader, process),
+    }
+}

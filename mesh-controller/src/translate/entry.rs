@@ -1,0 +1,106 @@
+//! One object as the translation sees it, and what changes from one moment to the next.
+
+use std::sync::Arc;
+
+use mesh_model::{Finding, ObjectName, Origin, SourceRef};
+
+use crate::local::Replica;
+use crate::objects::{Object, ObjectKind};
+use crate::store::{ObjectStore, Stored};
+
+/// An object and where it came from. The line in its file is left out: it changes when the file is edited
+/// above the object, and no resource may change with it. Findings get their place from the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The object.
+    pub object: Arc<Object>,
+    /// Its name and origin.
+    pub source: SourceRef,
+}
+
+impl Entry {
+    /// An object from its origin.
+    pub fn new(object: impl Into<Arc<Object>>, origin: Origin) -> Self {
+        let object = object.into();
+        let origin = match origin {
+            Origin::File { path, .. } => Origin::File { path, line: 0 },
+            other => other,
+        };
+        Self { source: object.source(origin), object }
+    }
+
+    /// An object of the store.
+    pub fn of(stored: &Stored) -> Self {
+        Self::new(Arc::clone(stored.shared()), stored.source().origin.clone())
+    }
+
+    /// Namespace and name.
+    pub fn name(&self) -> ObjectName {
+        self.source.object.clone()
+    }
+
+    /// The namespace; empty for objects outside of namespaces.
+    pub fn namespace(&self) -> &str {
+        &self.source.object.namespace
+    }
+
+    /// The generation, where an API server counts it.
+    pub fn generation(&self) -> Option<i64> {
+        self.object.metadata().generation
+    }
+
+    /// Seconds since 1970 at which the object was made; 0 when unknown, as in files.
+    pub fn created(&self) -> u64 {
+        let time = self.object.metadata().creation_timestamp.as_ref();
+        time.and_then(|t| u64::try_from(t.unix_micros() / 1_000_000).ok()).unwrap_or_default()
+    }
+
+    /// The order in which conflicts are decided: the older object first, then by namespace and name.
+    pub(super) fn seniority(&self) -> (u64, ObjectName) {
+        (self.created(), self.name())
+    }
+}
+
+/// What changed since the last update.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// Objects that are new, changed, or (with `None`) gone.
+    pub objects: Vec<(ObjectKind, ObjectName, Option<Arc<Entry>>)>,
+    /// Processes whose running replicas changed, with all that run now.
+    pub replicas: Vec<(ObjectName, Vec<Replica>)>,
+    /// The present time in seconds since 1970, for the validity of certificates.
+    pub time: Option<u64>,
+}
+
+impl Changes {
+    /// New or changed objects.
+    pub fn of(entries: impl IntoIterator<Item = Entry>) -> Self {
+        let change = |entry: Entry| (entry.object.kind(), entry.name(), Some(Arc::new(entry)));
+        Self { objects: entries.into_iter().map(change).collect(), ..Self::default() }
+    }
+
+    /// What changed from one snapshot of the store to a later one.
+    pub fn between(earlier: &ObjectStore, later: &ObjectStore) -> Self {
+        let change = |key: crate::store::ObjectKey| {
+            let entry = later.find(&key).map(|stored| Arc::new(Entry::of(stored)));
+            (key.kind, key.name, entry)
+        };
+        let objects = later.changes_since(earlier).into_iter().map(change).collect();
+        Self { objects, ..Self::default() }
+    }
+}
+
+/// Gives each finding about an object of the store its place in a file.
+pub fn locate(findings: &mut [Finding], store: &ObjectStore) {
+    for finding in findings.iter_mut().filter(|finding| finding.position.is_none()) {
+        let Some(source) = &finding.object else { continue };
+        let Some(kind) = ObjectKind::ALL.iter().find(|kind| kind.as_str() == &*source.kind) else { continue };
+        let key = crate::store::ObjectKey::new(*kind, source.object.clone());
+        let Some(stored) = store.find(&key) else { continue };
+        finding.object = Some(stored.source().clone());
+        if let Some(place) = stored.place() {
+            finding.file = Some(Arc::clone(&place.file));
+            finding.position = Some(place.position(&finding.path));
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Listeners of a gateway and of the listener sets that attach to it, decided together.
+
+mod conflict;
+mod frontend;
+mod listener;
+mod set;
+mod status;
+mod tls;
+
+use std::sync::Arc;
+
+use mesh_model::{FieldPath, Finding, Listener, ObjectName, Reason, Resource};
+
+use super::class::{self, Owner};
+use super::entry::Entry;
+use super::fact::{Fact, Setup};
+use super::node::{Index, Node, Parent, Topic};
+use super::output::{Output, Report};
+use super::reader::Reader;
+use super::suggest::did_you_mean;
+use crate::objects::{Gateway, ObjectKind};
+use crate::status::Condition;
+
+use listener::Draft;
+
+pub(super) use status::{gateway_status, set_status};
+
+/// Findings about a gateway and its sets, kept apart by object.
+struct Findings {
+    all: Vec<Finding>,
+}
+
+impl Findings {
+    fn take(&mut self, report: Report) {
+        self.all.extend(report.findings);
+    }
+}
+
+pub(super) fn listeners(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> {
+    let (object, entry) = reader.object::<Gateway>(name)?;
+    let mut output = Output::default();
+    let mut report = Report::on(&entry.source);
+    if !is_ours(reader, object, &mut report) {
+        output.findings = report.findings;
+        return Some(output);
+    }
+    let mut findings = Findings { all: Vec::new() };
+    let refused = check_gateway(reader, object, &mut report);
+    let mut drafts = Vec::new();
+    for (n, listener) in object.spec.listeners.iter().enumerate() {
+        let path = FieldPath::from("spec.listeners").index(n);
+        let owner = Parent::Gateway(name.clone());
+        drafts.push(Draft::read(reader, listener, (owner, entry), path));
+    }
+    let sets = set::admitted(reader, object, entry, &mut drafts, &mut findings);
+    conflict::decide(&mut drafts);
+    let frontend = frontend::apply(reader, object, entry, &mut drafts, &mut report);
+    let mut conditions = vec![resolved_refs(reader, object, entry, &mut report)];
+    conditions.extend(frontend);
+    findings.take(report);
+    for draft in &mut drafts {
+        findings.all.append(&mut draft.report.findings);
+    }
+    output.findings = findings.all;
+    publish(name, &drafts, refused.is_none(), &mut output);
+    for (set, _) in &sets {
+        output.facts.insert(Topic::SetupOfSet(set.clone()), Fact::SetupOfSet(name.clone()));
+    }
+    let listeners = drafts.iter().map(|draft| draft.report_for_status(entry.generation())).collect();
+    let setup = Setup { gateway: conditions, refused, listeners, sets };
+    output.facts.insert(Topic::Setup(name.clone()), Fact::Setup(Arc::new(setup)));
+    Some(output)
+}
+
+/// What routes see, and the resources of usable listeners with the certificates they show.
+fn publish(gateway: &ObjectName, drafts: &[Draft<'_>], usable: bool, output: &mut Output) {
+    output.facts.insert(Topic::Listeners(Parent::Gateway(gateway.clone())), Fact::Listeners(Vec::new()));
+    for draft in drafts {
+        let topic = Topic::Listeners(draft.owner.clone());
+        let slot = output.facts.entry(topic).or_insert_with(|| Fact::Listeners(Vec::new()));
+        if let Fact::Listeners(views) = slot {
+            views.push(draft.view(gateway));
+        }
+        let Some(listener) = draft.resource(gateway).filter(|_| usable) else { continue };
+        for secret in certificates(&listener) {
+            output.facts.insert(Topic::Wanted(secret), Fact::Wanted);
+        }
+        output.resources.push(Resource::Listener(Arc::new(listener)));
+    }
+}
+
+fn certificates(listener: &Listener) -> Vec<ObjectName> {
+    match &listener.tls {
+        Some(mesh_model::ListenerTls::Terminate { certificates, .. }) => {
+            certificates.iter().map(|key| key.object.clone()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn is_ours(reader: &Reader<'_>, object: &Gateway, report: &mut Report) -> bool {
+    let class = &object.spec.gateway_class_name;
+    let owner = class::owner(reader, class);
+    if owner == Owner::Nobody {
+        let builtin = reader.settings().builtin_classes.iter().map(String::as_str);
+        let message = format!("there is no GatewayClass {class:?}, so nobody serves the gateway");
+        let path = FieldPath::from("spec.gatewayClassName");
+        report.warning(Reason::Pending, &path, message, did_you_mean(class, builtin));
+    }
+    owner == Owner::Ours
+}
+
+/// Problems of the gateway as a whole: then none of its listeners is in force.
+fn check_gateway(reader: &Reader<'_>, object: &Gateway, report: &mut Report) -> Option<(Reason, String)> {
+    let mut refused = None;
+    let infrastructure = object.spec.infrastructure.as_ref();
+    if infrastructure.is_some_and(|i| i.parameters_ref.is_some()) {
+        let path = FieldPath::from("spec.infrastructure.parametersRef");
+        let message = "parameters for gateways are not supported".to_owned();
+        report.error(Reason::InvalidParameters, &path, message.clone(), "remove the reference");
+        refused = Some((Reason::InvalidParameters, message));
+    }
+    for (n, address) in object.spec.addresses.iter().enumerate() {
+        let path = FieldPath::from("spec.addresses").index(n);
+        if !matches!(address.kind.as_str(), "IPAddress" | "Hostname") {
+            let message = format!("address type {:?} is not supported", address.kind);
+            report.error(Reason::UnsupportedAddress, &path.field("type"), message.clone(), "use IPAddress");
+            refused = refused.or(Some((Reason::UnsupportedAddress, message)));
+        }
+        if address.routability.is_some() {
+            report.unsupported(&path.field("routability"), "routability of addresses");
+        }
+        if let Some(value) =
+            address.value.as_ref().filter(|v| !reader.settings().gateway_addresses.contains(*v))
+        {
+            let message = format!("address {value:?} cannot be assigned to this gateway");
+            report.error(Reason::AddressNotUsable, &path.field("value"), message, "leave the value out");
+        }
+    }
+    if object.spec.default_scope.is_some_and(|scope| scope == crate::objects::route::DefaultScope::All) {
+        report.unsupported(&FieldPath::from("spec.defaultScope"), "a default gateway");
+    }
+    refused
+}
+
+/// Whether the gateway's own references lead somewhere (GEP-3155).
+fn resolved_refs(reader: &Reader<'_>, object: &Gateway, entry: &Entry, report: &mut Report) -> Condition {
+    let backend = object.spec.tls.as_ref().and_then(|tls| tls.backend.as_ref());
+    let Some(reference) = backend.and_then(|b| b.client_certificate_ref.as_ref()) else {
+        return Condition::holds("ResolvedRefs", "ResolvedRefs", entry.generation());
+    };
+    let path = FieldPath::from("spec.tls.backend.clientCertificateRef");
+    let from = tls::From { kind: "Gateway", entry };
+    let problem = tls::certificate_secret(reader, reference, &from).err();
+    match &problem {
+        Some((Reason::RefNotPermitted, message)) => {
+            report.error(Reason::RefNotPermitted, &path, message.clone(), "add a ReferenceGrant there");
+        }
+        Some((_, message)) => {
+            report.error(Reason::InvalidClientCertificateRef, &path, message.clone(), "");
+        }
+        None => report.unsupported(&path, "a client certificate towards backends"),
+    }
+    let problem = problem.map(|(reason, message)| match reason {
+        Reason::RefNotPermitted => (reason, message),
+        _ => (Reason::InvalidClientCertificateRef, message),
+    });
+    Condition::unless("ResolvedRefs", problem.as_ref(), entry.generation())
+}
+
+/// Gateways of a namespace, for suggestions.
+pub(super) fn names_in<'a>(reader: &Reader<'a>, namespace: &str) -> Vec<&'a str> {
+    let gateways = reader.members::<Gateway>(Index::Gateways(namespace.to_owned()));
+    gateways.iter().filter_map(|(gateway, _)| gateway.metadata.name.as_deref()).collect()
+}
+
+/// Whether an object with listeners exists at all.
+pub(super) fn exists(reader: &Reader<'_>, parent: &Parent) -> bool {
+    match parent {
+        Parent::Gateway(name) => reader.entry(ObjectKind::Gateway, name).is_some(),
+        Parent::ListenerSet(name) => reader.entry(ObjectKind::ListenerSet, name).is_some(),
+    }
+}
+
+/// The setup that the listeners of a gateway published.
+fn setup<'a>(reader: &Reader<'a>, gateway: &ObjectName) -> Option<&'a Setup> {
+    let node = Node::Listeners(gateway.clone());
+    reader.facts(Topic::Setup(gateway.clone())).find_map(|(by, fact)| match fact {
+        Fact::Setup(setup) if *by == node => Some(&**setup),
+        _ => None,
+    })
+}

@@ -1,0 +1,236 @@
+//! The incremental graph: which node looked at what, and what must be evaluated again after a change.
+//!
+//! Nodes are evaluated in the order of their steps. An evaluation records its look-ups; a node is evaluated
+//! again only when something it looked at changed, and what it says is passed on only when it differs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use mesh_model::{Delta, Finding, ObjectName, Resource, ResourceKey};
+
+use super::entry::{Changes, Entry};
+use super::fact::Fact;
+use super::node::{Index, Node, Read, Topic, indices, nodes};
+use super::output::Output;
+use super::reader::Reader;
+use super::{Settings, Translation, Update, evaluate};
+use crate::local::Replica;
+use crate::objects::ObjectKind;
+use crate::status::ObjectStatus;
+
+/// What evaluations may look at.
+#[derive(Debug, Default)]
+pub(super) struct Inputs {
+    pub(super) settings: Settings,
+    pub(super) objects: BTreeMap<(ObjectKind, ObjectName), Arc<Entry>>,
+    pub(super) index: BTreeMap<Index, BTreeSet<(ObjectKind, ObjectName)>>,
+    pub(super) replicas: BTreeMap<ObjectName, Vec<Replica>>,
+    pub(super) time: Option<u64>,
+    pub(super) facts: BTreeMap<Topic, BTreeMap<Node, Fact>>,
+}
+
+#[derive(Debug, Default)]
+struct Memo {
+    reads: BTreeSet<Read>,
+    output: Output,
+}
+
+/// The translation of a set of objects, kept up to date change by change.
+#[derive(Debug, Default)]
+pub struct Translator {
+    inputs: Inputs,
+    memos: BTreeMap<Node, Memo>,
+    readers: BTreeMap<Read, BTreeSet<Node>>,
+    resources: BTreeMap<ResourceKey, (Node, Resource)>,
+    evaluations: u64,
+}
+
+/// Nodes to evaluate, in the order of their steps.
+type Dirty = BTreeSet<(u8, Node)>;
+/// Resources as they were before an update.
+type Before = BTreeMap<ResourceKey, Option<Resource>>;
+
+impl Translator {
+    /// A translator without objects.
+    pub fn new(settings: Settings) -> Self {
+        Self { inputs: Inputs { settings, ..Inputs::default() }, ..Self::default() }
+    }
+
+    /// Takes changes in and says what they changed.
+    pub fn update(&mut self, changes: Changes) -> Update {
+        let mut dirty = Dirty::new();
+        for (kind, name, entry) in changes.objects {
+            self.change_object(kind, name, entry, &mut dirty);
+        }
+        for (process, replicas) in changes.replicas {
+            if self.inputs.replicas.get(&process).map_or(&[][..], |r| r) != replicas {
+                self.touch(&Read::Replicas(process.clone()), &mut dirty);
+                self.inputs.replicas.insert(process, replicas);
+            }
+        }
+        if changes.time.is_some() && changes.time != self.inputs.time {
+            self.inputs.time = changes.time;
+            self.touch(&Read::Time, &mut dirty);
+        }
+        self.settle(dirty)
+    }
+
+    /// Everything as it stands.
+    pub fn translation(&self) -> Translation {
+        let resources = self.resources.iter().map(|(key, (_, r))| (key.clone(), r.clone())).collect();
+        let mut findings: Vec<Finding> =
+            self.memos.values().flat_map(|memo| memo.output.findings.iter().cloned()).collect();
+        findings.sort_by(|a, b| order(a).cmp(&order(b)));
+        findings.dedup();
+        let mut statuses: Vec<ObjectStatus> =
+            self.memos.values().flat_map(|memo| memo.output.statuses.iter().cloned()).collect();
+        statuses.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+        Translation { resources, findings, statuses }
+    }
+
+    /// How many nodes were evaluated since the beginning.
+    pub fn evaluations(&self) -> u64 {
+        self.evaluations
+    }
+
+    fn change_object(
+        &mut self,
+        kind: ObjectKind,
+        name: ObjectName,
+        entry: Option<Arc<Entry>>,
+        dirty: &mut Dirty,
+    ) {
+        let slot = (kind, name);
+        let old = self.inputs.objects.get(&slot).cloned();
+        if old == entry {
+            return;
+        }
+        for index in old.iter().flat_map(|e| indices(e)) {
+            let members = self.inputs.index.entry(index.clone()).or_default();
+            members.remove(&slot);
+            if members.is_empty() {
+                self.inputs.index.remove(&index);
+            }
+            self.touch(&Read::Index(index), dirty);
+        }
+        for index in entry.iter().flat_map(|e| indices(e)) {
+            self.inputs.index.entry(index.clone()).or_default().insert(slot.clone());
+            self.touch(&Read::Index(index), dirty);
+        }
+        for node in old.iter().chain(&entry).flat_map(|e| nodes(e)) {
+            dirty.insert((node.step(), node));
+        }
+        self.touch(&Read::Object(slot.0, slot.1.clone()), dirty);
+        match entry {
+            Some(entry) => self.inputs.objects.insert(slot, entry),
+            None => self.inputs.objects.remove(&slot),
+        };
+    }
+
+    fn touch(&self, read: &Read, dirty: &mut Dirty) {
+        let readers = self.readers.get(read).into_iter().flatten();
+        dirty.extend(readers.map(|node| (node.step(), node.clone())));
+    }
+
+    fn settle(&mut self, mut dirty: Dirty) -> Update {
+        let mut before = Before::new();
+        let mut statuses = BTreeMap::new();
+        let mut findings_changed = false;
+        while let Some((step, node)) = dirty.pop_first() {
+            self.evaluations += 1;
+            let reader = Reader::new(&self.inputs);
+            let evaluated = evaluate(&node, &reader);
+            let reads = reader.into_reads();
+            let old = self.memos.remove(&node).unwrap_or_default();
+            let new = evaluated.map(|output| Memo { reads, output });
+            let blank = Memo::default();
+            let next = new.as_ref().unwrap_or(&blank);
+            self.change_reads(&node, &old.reads, &next.reads);
+            self.change_resources(&node, &old.output, &next.output, &mut before);
+            for topic in self.change_facts(&node, &old.output, &next.output) {
+                let mut woken = Dirty::new();
+                self.touch(&Read::Topic(topic), &mut woken);
+                debug_assert!(woken.iter().all(|(s, _)| *s > step), "{node:?} wakes an earlier step");
+                dirty.append(&mut woken);
+            }
+            findings_changed |= old.output.findings != next.output.findings;
+            for status in next.output.statuses.iter().filter(|s| !old.output.statuses.contains(s)) {
+                statuses.insert((status.kind, status.name.clone()), status.clone());
+            }
+            if let Some(memo) = new {
+                self.memos.insert(node, memo);
+            }
+        }
+        Update { delta: self.delta(before), statuses: statuses.into_values().collect(), findings_changed }
+    }
+
+    fn delta(&self, before: Before) -> Delta {
+        let mut delta = Delta::default();
+        for (key, old) in before {
+            match self.resources.get(&key).map(|(_, new)| new) {
+                Some(new) if old.as_ref() != Some(new) => delta.set.push(new.clone()),
+                None if old.is_some() => delta.removed.push(key),
+                _ => {}
+            }
+        }
+        delta
+    }
+
+    fn change_reads(&mut self, node: &Node, old: &BTreeSet<Read>, new: &BTreeSet<Read>) {
+        for read in old.difference(new) {
+            if let Some(readers) = self.readers.get_mut(read) {
+                readers.remove(node);
+                if readers.is_empty() {
+                    self.readers.remove(read);
+                }
+            }
+        }
+        for read in new.difference(old) {
+            self.readers.entry(read.clone()).or_default().insert(node.clone());
+        }
+    }
+
+    fn change_resources(&mut self, node: &Node, old: &Output, new: &Output, before: &mut Before) {
+        let mut note = |resources: &BTreeMap<ResourceKey, (Node, Resource)>, key: &ResourceKey| {
+            if !before.contains_key(key) {
+                before.insert(key.clone(), resources.get(key).map(|(_, r)| r.clone()));
+            }
+        };
+        for resource in &old.resources {
+            note(&self.resources, resource.key());
+            if self.resources.get(resource.key()).is_some_and(|(owner, _)| owner == node) {
+                self.resources.remove(resource.key());
+            }
+        }
+        for resource in &new.resources {
+            note(&self.resources, resource.key());
+            self.resources.insert(resource.key().clone(), (node.clone(), resource.clone()));
+        }
+    }
+
+    /// Replaces what a node says and returns the topics on which it now says something else.
+    fn change_facts(&mut self, node: &Node, old: &Output, new: &Output) -> Vec<Topic> {
+        let topics: BTreeSet<&Topic> = old.facts.keys().chain(new.facts.keys()).collect();
+        let mut changed = Vec::new();
+        for topic in topics {
+            let fact = new.facts.get(topic);
+            if old.facts.get(topic) == fact {
+                continue;
+            }
+            changed.push(topic.clone());
+            let said = self.inputs.facts.entry(topic.clone()).or_default();
+            match fact {
+                Some(fact) => said.insert(node.clone(), fact.clone()),
+                None => said.remove(node),
+            };
+            if said.is_empty() {
+                self.inputs.facts.remove(topic);
+            }
+        }
+        changed
+    }
+}
+
+fn order(finding: &Finding) -> (Option<&mesh_model::SourceRef>, &str, mesh_model::Reason, &str) {
+    (finding.object.as_ref(), finding.path.as_str(), finding.reason, &finding.message)
+}

@@ -1,0 +1,121 @@
+//! What a rule forwards to: references to services, checked for kind, permission and existence.
+
+use std::sync::Arc;
+
+use mesh_model::backend::Target;
+use mesh_model::{Attachment, FieldPath, ObjectName, Reason};
+
+use super::super::node::Index;
+use super::super::reader::Referee;
+use super::super::suggest::did_you_mean;
+use super::rules::Rules;
+use crate::objects::service::ServiceType;
+use crate::objects::{BackendObjectReference, BackendRef, Service, group};
+
+/// For whom rules are read: permissions and defaults differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Gateways: references across namespaces need a grant.
+    Gateway,
+    /// A service: no grant is needed, and no backends means the service's own endpoints.
+    Service(ObjectName, Option<u16>),
+}
+
+impl Side {
+    pub(super) fn of(attachment: &Attachment) -> Self {
+        match attachment {
+            Attachment::Listener(_) => Self::Gateway,
+            Attachment::Service { service, port } => Self::Service(service.clone(), *port),
+        }
+    }
+}
+
+/// A reference of any route kind.
+#[derive(Clone, Copy)]
+pub(super) struct Reference<'a> {
+    pub(super) group: &'a str,
+    pub(super) kind: &'a str,
+    pub(super) namespace: Option<&'a str>,
+    pub(super) name: &'a str,
+    pub(super) port: Option<u16>,
+}
+
+impl<'a> Reference<'a> {
+    pub(super) fn weighted<F>(from: &'a BackendRef<F>) -> Self {
+        let namespace = from.namespace.as_deref();
+        Self { group: &from.group, kind: &from.kind, namespace, name: &from.name, port: from.port }
+    }
+
+    pub(super) fn plain(from: &'a BackendObjectReference) -> Self {
+        let namespace = from.namespace.as_deref();
+        Self { group: &from.group, kind: &from.kind, namespace, name: &from.name, port: from.port }
+    }
+}
+
+impl Rules<'_, '_> {
+    /// Where a reference leads. One that leads nowhere is reported and answers with an error.
+    pub(super) fn target(&mut self, reference: Reference<'_>, path: &FieldPath) -> Target {
+        let namespace = reference.namespace.unwrap_or(self.entry.namespace());
+        let service = ObjectName::new(namespace, reference.name);
+        match self.resolve(reference, &service) {
+            Ok(port) => Target::Service { service, port },
+            Err((reason, field, message, right)) => {
+                let path = if field.is_empty() { path.clone() } else { path.field(field) };
+                self.outcome.unresolved(reason, &message);
+                self.report(reason, &path, message, right);
+                let port = reference.port.map(|port| format!(":{port}")).unwrap_or_default();
+                let reference = Arc::from(format!("{} {service}{port}", reference.kind));
+                Target::Invalid { reason, reference }
+            }
+        }
+    }
+
+    fn resolve(
+        &self,
+        reference: Reference<'_>,
+        service: &ObjectName,
+    ) -> Result<u16, (Reason, &'static str, String, String)> {
+        let (group, kind) = (reference.group, reference.kind);
+        if !(group.is_empty() || group == "core") || kind != "Service" {
+            let message = format!("a {group}/{kind} cannot be a backend");
+            return Err((Reason::InvalidKind, "kind", message, "name a Service".to_owned()));
+        }
+        let from = Referee {
+            group: group::GATEWAY,
+            kind: self.entry.object.kind().as_str(),
+            namespace: self.entry.namespace(),
+            name: &self.entry.source.object.name,
+        };
+        let to = Referee { group: "", kind: "Service", namespace: &service.namespace, name: &service.name };
+        if *self.side == Side::Gateway && !self.reader.granted(from, to) {
+            let message = format!("Service {service} is in another namespace, and no grant allows it");
+            let right = format!("add a ReferenceGrant in namespace {}", service.namespace);
+            return Err((Reason::RefNotPermitted, "namespace", message, right));
+        }
+        let Some(object) = self.reader.service(service) else {
+            let services = self.reader.members::<Service>(Index::Services(service.namespace.to_string()));
+            let names: Vec<&str> = services.iter().filter_map(|(s, _)| s.metadata.name.as_deref()).collect();
+            let right = did_you_mean(&service.name, names);
+            return Err((Reason::BackendNotFound, "name", format!("there is no Service {service}"), right));
+        };
+        if object.spec.kind == ServiceType::ExternalName {
+            let message = format!("Service {service} is only a DNS name, which cannot be a backend");
+            return Err((
+                Reason::UnsupportedValue,
+                "name",
+                message,
+                "name a Service with endpoints".to_owned(),
+            ));
+        }
+        let ports = || object.spec.ports.iter().map(|p| p.port.to_string()).collect::<Vec<_>>().join(", ");
+        let Some(port) = reference.port else {
+            let message = format!("a reference to Service {service} needs a port");
+            return Err((Reason::BackendNotFound, "", message, format!("its ports are {}", ports())));
+        };
+        if !object.spec.ports.iter().any(|p| p.port == port) {
+            let message = format!("Service {service} has no port {port}");
+            return Err((Reason::BackendNotFound, "port", message, format!("its ports are {}", ports())));
+        }
+        Ok(port)
+    }
+}

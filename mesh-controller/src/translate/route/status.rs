@@ -1,0 +1,86 @@
+//! Status of a route: one entry per parent reference that is ours.
+
+use mesh_model::{Attachment, Reason};
+
+use super::super::entry::Entry;
+use super::super::fact::{Loss, ParentVerdict, Place};
+use super::super::node::RouteName;
+use super::super::reader::Reader;
+use super::parent::explicit;
+use super::parent_refs;
+use super::rules::Outcome;
+use crate::status::{Condition, ObjectStatus, ParentStatus, StatusBody};
+
+pub(super) fn of_route(
+    reader: &Reader<'_>,
+    (name, entry): (&RouteName, &Entry),
+    (verdicts, losses, attached): (&[ParentVerdict], &[Loss], &[Attachment]),
+    outcome: &Outcome,
+) -> Vec<ObjectStatus> {
+    if verdicts.is_empty() {
+        return Vec::new();
+    }
+    let settings = reader.settings();
+    let references = parent_refs(&entry.object);
+    let parent = |verdict: &ParentVerdict| {
+        let controller =
+            if verdict.mesh { &settings.mesh_controller_name } else { &settings.controller_name };
+        ParentStatus {
+            parent_ref: explicit(&references[verdict.index], entry.namespace()),
+            controller_name: controller.clone(),
+            conditions: conditions(entry, verdict, (losses, attached), outcome),
+        }
+    };
+    let body = StatusBody::Parents { parents: verdicts.iter().map(parent).collect() };
+    vec![ObjectStatus { kind: name.object_kind(), name: name.name.clone(), body }]
+}
+
+fn conditions(
+    entry: &Entry,
+    verdict: &ParentVerdict,
+    (losses, attached): (&[Loss], &[Attachment]),
+    outcome: &Outcome,
+) -> Vec<Condition> {
+    let generation = entry.generation();
+    let all_bad = outcome.rules > 0 && outcome.bad_rules == outcome.rules;
+    let invalid = outcome.invalid.as_ref();
+    let refused = match &verdict.places {
+        Err(refusal) => Some(refusal.clone()),
+        Ok(places) => lost(places, losses, attached).or_else(|| {
+            invalid.filter(|_| all_bad).map(|(_, message)| (Reason::UnsupportedValue, message.clone()))
+        }),
+    };
+    let mut conditions = vec![
+        Condition::unless("Accepted", refused.as_ref(), generation),
+        Condition::unless("ResolvedRefs", outcome.unresolved.as_ref(), generation),
+    ];
+    if let Some((_, message)) = invalid.filter(|_| !all_bad) {
+        let reason = Reason::UnsupportedValue.as_str();
+        conditions.push(Condition::holds("PartiallyInvalid", reason, generation).saying(message.as_str()));
+    }
+    conditions
+}
+
+/// Why nothing is left of the places, when others took all of them.
+fn lost(places: &[Place], losses: &[Loss], attached: &[Attachment]) -> Option<(Reason, String)> {
+    let kept = |place: &Place| {
+        attached.iter().any(|attachment| match (&place.attachment, attachment) {
+            (Attachment::Service { service, port: None }, Attachment::Service { service: other, .. }) => {
+                service == other
+            }
+            (one, other) => one == other,
+        })
+    };
+    if places.iter().any(kept) {
+        return None;
+    }
+    let related = |loss: &&Loss| {
+        places.iter().any(|place| match (&place.attachment, &loss.attachment) {
+            (Attachment::Service { service, .. }, Attachment::Service { service: other, .. }) => {
+                service == other
+            }
+            (one, other) => one == other,
+        })
+    };
+    losses.iter().find(related).map(|loss| (loss.reason, loss.message.clone()))
+}
