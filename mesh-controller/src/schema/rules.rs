@@ -1,11 +1,12 @@
 //! Rules that span several fields, written in CEL. Only evaluation: the rules come with the schemas.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, LazyLock};
 
 use cel::extractors::This;
 use cel::objects::{OptionalValue, Value as CelValue};
-use cel::{Context, Env, Program};
+use cel::{Context, Env, ExecutionError, Program};
 use mesh_model::{FieldPath, Reason, Severity};
 use serde_json::Value as Json;
 
@@ -60,6 +61,8 @@ impl Rules<'_> {
             let problem = match outcome {
                 Some(Ok(CelValue::Bool(true))) => continue,
                 Some(Ok(_)) => rule.message.clone(),
+                // What is missing is what the message is about.
+                Some(Err(ExecutionError::NoSuchKey(_))) => rule.message.clone(),
                 Some(Err(error)) => format!("{} (the rule cannot be evaluated: {error})", rule.message),
                 None => format!("{} (the rule cannot be compiled)", rule.message),
             };
@@ -117,7 +120,7 @@ fn context() -> Context<'static, 'static> {
     context
 }
 
-/// A value for CEL. Names of fields are escaped as Kubernetes escapes them; keys of maps are not.
+/// A value for CEL.
 fn cel_value(registry: &Registry, id: Id, value: &Json) -> CelValue {
     let schema = registry.schema(id);
     match value {
@@ -126,14 +129,16 @@ fn cel_value(registry: &Registry, id: Id, value: &Json) -> CelValue {
             CelValue::List(Arc::new(items.iter().map(item).collect()))
         }
         Json::Object(fields) => {
-            let entries = fields.iter().filter_map(|(name, value)| {
-                let (key, child) = match schema.properties.get(name) {
-                    Some(child) => (escaped(name), *child),
-                    None => (name.clone(), schema.values?),
-                };
-                Some((key, cel_value(registry, child, value)))
-            });
-            CelValue::from(entries.collect::<std::collections::HashMap<String, CelValue>>())
+            let mut entries = HashMap::with_capacity(fields.len());
+            for (name, value) in fields {
+                let Some(child) = schema.properties.get(name).or(schema.values.as_ref()) else { continue };
+                let value = cel_value(registry, *child, value);
+                if let (true, Some(escaped)) = (schema.values.is_none(), escaped(name)) {
+                    entries.insert(escaped, value.clone());
+                }
+                entries.insert(name.clone(), value);
+            }
+            CelValue::from(entries)
         }
         Json::Bool(value) => CelValue::Bool(*value),
         Json::Null => CelValue::Null,
@@ -145,8 +150,9 @@ fn cel_value(registry: &Registry, id: Id, value: &Json) -> CelValue {
     }
 }
 
-/// The name of a field in rules: words of the language stand between double underscores.
-fn escaped(name: &str) -> String {
+/// The other name of a field in rules, if it is a word of the language: it stands between double underscores.
+/// The rules of the Gateway API use both.
+fn escaped(name: &str) -> Option<String> {
     const WORDS: [&str; 21] = [
         "as",
         "break",
@@ -170,8 +176,5 @@ fn escaped(name: &str) -> String {
         "void",
         "while",
     ];
-    match WORDS.contains(&name) {
-        true => format!("__{name}__"),
-        false => name.to_owned(),
-    }
+    WORDS.contains(&name).then(|| format!("__{name}__"))
 }
