@@ -42,11 +42,8 @@ mod tests {
     fn slips_are_recognised_and_strangers_are_not() {
         let names = ["reviews", "ratings", "details"];
         assert_eq!(closest("review", names), Some("reviews"));
-        assert_eq!(closest("rvieews", names), None);
-        assert_eq!(
-            closest("raitngs", names),
-            Some("ratings").filter(|_| distance("raitngs", "ratings") <= 2)
-        );
+        assert_eq!(closest("raitngs", names), Some("ratings"));
+        assert_eq!(closest("checkout", names), None);
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(did_you_mean("reviws", names), "did you mean \"reviews\"?");
         assert_eq!(did_you_mean("nothing", names), "there is details, ratings, reviews");
