@@ -22,9 +22,13 @@
 //! ```
 #![doc = include_str!("../README.md")]
 
+pub mod attest;
 pub mod authority;
+pub mod csr;
+pub mod grpc;
 pub mod key;
 pub mod profile;
+pub mod rotate;
 mod source;
 pub mod store;
 pub mod svid;
@@ -35,6 +39,7 @@ mod trust;
 pub use authority::{Authority, AuthorityError, Policy};
 pub use key::{PrivateKey, PublicKey};
 pub use mesh_rt::{SharedClock, SystemClock};
+pub use rotate::Rotation;
 pub use source::SvidSource;
 pub use svid::{Svid, TrustBundle, TrustBundles};
 pub use trust::TrustSource;

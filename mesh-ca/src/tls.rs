@@ -7,4 +7,4 @@ mod config;
 mod verify;
 
 pub use config::{ClientAuth, PeerTls, TlsError, client_config, peer_name, server_config};
-pub use verify::{PeerError, peer_identity};
+pub use verify::{PeerError, peer_identity, verify_svid};

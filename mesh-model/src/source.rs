@@ -32,12 +32,12 @@ pub enum Origin {
     },
     /// Made by the mesh itself.
     Builtin,
-    /// A document in a file, at the line where it begins. Resources leave the line out, because it changes
-    /// when the file is edited above the document, and a resource must not change with it.
+    /// A document in a file, at the line where it begins.
     File {
         /// The path as the user gave it.
         path: Arc<str>,
-        /// Line of the document's first key, from 1; 0 where it is left out.
+        /// Line of the document's first key, from 1; 0 where it is left out, so that an edit above the document
+        /// changes nothing that was made from it.
         line: u32,
     },
 }

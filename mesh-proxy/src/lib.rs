@@ -1,6 +1,7 @@
 //! Gateway, outbound and inbound proxies made of small layers around one engine.
 #![doc = include_str!("../README.md")]
 
+pub mod capture;
 pub mod drain;
 pub mod scope;
 pub mod snapshot;

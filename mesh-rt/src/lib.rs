@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod net;
+pub mod passing;
 pub mod random;
 
 pub use clock::{Clock, ManualClock, SharedClock, SystemClock};

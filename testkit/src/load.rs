@@ -258,7 +258,8 @@ mod tests {
 
     /// A server that answers good requests until it has answered three, then with 503.
     async fn flaky() -> SocketAddr {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let listener = mesh_rt::net::listen_tcp(([127, 0, 0, 1], 0).into(), false).expect("bind");
+        let listener = tokio::net::TcpListener::from_std(listener).expect("non-blocking");
         let address = listener.local_addr().expect("address");
         tokio::spawn(async move {
             let mut answered = 0;

@@ -1,7 +1,7 @@
 //! What a peer must prove: the SPIFFE profile, then a path to a root of its own trust domain, then its name.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use mesh_model::{SpiffeId, TrustDomain};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -15,6 +15,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use crate::profile::{self, Leaf, ProfileError, Purpose};
+use crate::svid::{Svid, TrustBundles};
 use crate::trust::TrustSource;
 
 /// Most intermediates a peer may send: building paths from many is expensive.
@@ -92,17 +93,48 @@ impl Verifier {
         now: UnixTime,
         purpose: Purpose,
     ) -> Result<SpiffeId, PeerError> {
+        let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
+        let check = ChainCheck { bundles: &self.trust.current(), algorithms: &self.algorithms };
+        check.verify((leaf, intermediates), moment, purpose)
+    }
+}
+
+/// Checks that an SVID of our own holds under bundles, so that a bad one never replaces a good one.
+///
+/// # Errors
+/// As a peer would refuse it.
+pub fn verify_svid(svid: &Svid, bundles: &TrustBundles, now: SystemTime) -> Result<(), PeerError> {
+    let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
+    let check = ChainCheck { bundles, algorithms: &algorithms };
+    let (leaf, intermediates) = svid.chain().split_first().expect("an SVID has a leaf");
+    for purpose in [Purpose::Client, Purpose::Server] {
+        check.verify((leaf, intermediates), now, purpose)?;
+    }
+    Ok(())
+}
+
+/// One chain against the bundles of one moment.
+struct ChainCheck<'a> {
+    bundles: &'a TrustBundles,
+    algorithms: &'a WebPkiSupportedAlgorithms,
+}
+
+impl ChainCheck<'_> {
+    fn verify(
+        &self,
+        (leaf, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
+        now: SystemTime,
+        purpose: Purpose,
+    ) -> Result<SpiffeId, PeerError> {
         if intermediates.len() > MAX_INTERMEDIATES {
             return Err(PeerError::ChainTooLong(intermediates.len()));
         }
-        let wall = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(now.as_secs());
         let facts = Leaf::parse(leaf)?;
-        facts.check(wall, purpose)?;
-        let bundles = self.trust.current();
+        facts.check(now, purpose)?;
         let trust_domain = facts.id().trust_domain();
-        let bundle = bundles.of(trust_domain);
+        let bundle = self.bundles.of(trust_domain);
         let bundle = bundle.ok_or_else(|| PeerError::UnknownTrustDomain(trust_domain.clone()))?;
-        let anchors = bundle.anchors(wall);
+        let anchors = bundle.anchors(now);
         if anchors.is_empty() {
             return Err(PeerError::RootsExpired(trust_domain.clone()));
         }
@@ -113,6 +145,8 @@ impl Verifier {
             Purpose::Server => KeyUsage::server_auth(),
         };
         let own_issuers = |path: &VerifiedPath<'_>| issuers_belong(path, trust_domain);
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = UnixTime::since_unix_epoch(since);
         let certificate = EndEntityCert::try_from(leaf).map_err(failed)?;
         let (algorithms, check) = (self.algorithms.all, Some(&own_issuers as &PathCheck<'_>));
         certificate

@@ -47,3 +47,29 @@ async fn an_expired_svid_is_not_presented() {
     let config = tls::client_config(&peer, vec![id("b")], &[]).unwrap();
     assert!(connect(config, accept).await.is_err());
 }
+
+#[tokio::test]
+async fn a_second_connection_is_not_resumed() {
+    let clock = start();
+    let authority = Authority::in_memory("cluster.local".parse().unwrap(), clock.clone()).unwrap();
+    let server = SvidSource::new(authority.issue_svid(&id("b")).unwrap(), clock.clone());
+    let client = SvidSource::new(authority.issue_svid(&id("a")).unwrap(), clock);
+    let server = PeerTls::new(server, authority.trust());
+    let client = PeerTls::new(client, authority.trust());
+    let accept = tls::server_config(&server, ClientAuth::Required, &[]).unwrap();
+    let config = tls::client_config(&client, vec![id("b")], &[]).unwrap();
+    // A client that would resume if it were given a ticket: rustls's default store of sessions.
+    let mut willing = (*config).clone();
+    willing.resumption = rustls::client::Resumption::default();
+    let willing = std::sync::Arc::new(willing);
+    for config in [&config, &willing] {
+        for _ in 0..3 {
+            let met = connect(config.clone(), accept.clone()).await.unwrap();
+            assert_eq!(met.kind, rustls::HandshakeKind::Full);
+        }
+    }
+    // Trust withdrawn between two connections of the same client ends it at once.
+    authority.trust().remove(&"cluster.local".parse().unwrap());
+    let refused = connect(willing, accept).await.unwrap_err();
+    assert!(refused.contains("trust domain cluster.local is not trusted"), "{refused}");
+}

@@ -1,4 +1,6 @@
 //! The tests of this crate through its public API, in one binary.
+#![allow(clippy::unwrap_used)] // every line here is a test
 
+mod csr;
 mod handshake;
 mod pki;

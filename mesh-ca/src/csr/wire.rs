@@ -1,0 +1,64 @@
+//! The messages of `mesh.v1.CertificateService`. Fields are only ever added.
+
+/// The full name of the service.
+pub(super) const SERVICE: &str = "mesh.v1.CertificateService";
+/// The path of the call that issues.
+pub(super) const ISSUE: &str = "/mesh.v1.CertificateService/IssueCertificate";
+/// The path of the call that reads the bundles.
+pub(super) const BUNDLES: &str = "/mesh.v1.CertificateService/FetchBundles";
+/// Longest message in bytes, in both directions.
+pub(super) const MAX_MESSAGE: usize = 1 << 20;
+
+/// Asks for a certificate.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct IssueCertificateRequest {
+    /// PKCS#10 in DER; only its public key counts.
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) csr: Vec<u8>,
+    /// Proof of identity; empty when the connection's certificate is the proof.
+    #[prost(string, tag = "2")]
+    pub(super) attestation_token: String,
+    /// Life asked for, in seconds; 0 leaves it to the authority.
+    #[prost(uint64, tag = "3")]
+    pub(super) ttl_seconds: u64,
+}
+
+/// A certificate.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct IssueCertificateResponse {
+    /// The chain in DER, leaf first, without the root.
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub(super) chain: Vec<Vec<u8>>,
+    /// Whom to trust.
+    #[prost(message, repeated, tag = "2")]
+    pub(super) bundles: Vec<Bundle>,
+    /// Life left, in seconds: relative, so that it holds for a client whose clock is wrong.
+    #[prost(uint64, tag = "3")]
+    pub(super) ttl_seconds: u64,
+}
+
+/// Asks for the bundles.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(super) struct FetchBundlesRequest {}
+
+/// The bundles.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct FetchBundlesResponse {
+    /// One for each trust domain.
+    #[prost(message, repeated, tag = "1")]
+    pub(super) bundles: Vec<Bundle>,
+}
+
+/// The roots of one trust domain.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct Bundle {
+    /// Its name, without scheme.
+    #[prost(string, tag = "1")]
+    pub(super) trust_domain: String,
+    /// The roots in DER.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub(super) roots: Vec<Vec<u8>>,
+    /// The number of the last change.
+    #[prost(uint64, tag = "3")]
+    pub(super) sequence: u64,
+}

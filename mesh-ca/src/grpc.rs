@@ -1,0 +1,168 @@
+//! gRPC over mesh TLS: accepted connections that carry their verified peer, and dialled ones. Which services
+//! run over them is not known here.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use mesh_model::SpiffeId;
+use rustls::{ClientConfig, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
+
+use crate::tls::{PeerError, peer_identity, peer_name};
+
+/// The protocol of gRPC in ALPN.
+pub const ALPN: &[u8] = b"h2";
+/// Handshakes under way at a time; further connections wait in the kernel's queue.
+const HANDSHAKES: usize = 128;
+/// How long a handshake, and a connection attempt, may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The pause after an accept that failed, as it does when file descriptors run out.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// An accepted connection whose handshake has verified the peer, if it presented a certificate. tonic puts
+/// the peer into the extensions of each request, as `Option<SpiffeId>`.
+#[derive(Debug)]
+pub struct Accepted {
+    stream: tokio_rustls::server::TlsStream<TcpStream>,
+    peer: Option<SpiffeId>,
+}
+
+impl Accepted {
+    /// Who is at the other end.
+    pub fn peer(&self) -> Option<&SpiffeId> {
+        self.peer.as_ref()
+    }
+}
+
+/// Accepts connections and does their handshakes, many at a time; those that fail are logged and dropped.
+/// Ends when the stream is dropped. Must be called within a tokio runtime.
+pub fn incoming(
+    listener: TcpListener,
+    config: Arc<ServerConfig>,
+) -> impl futures_util::Stream<Item = io::Result<Accepted>> {
+    let (accepted, stream) = mpsc::channel(16);
+    tokio::spawn(accept(listener, TlsAcceptor::from(config), accepted));
+    ReceiverStream::new(stream)
+}
+
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, accepted: mpsc::Sender<io::Result<Accepted>>) {
+    let places = Arc::new(Semaphore::new(HANDSHAKES));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+        let (stream, address) = tokio::select! {
+            () = accepted.closed() => return,
+            result = listener.accept() => match result {
+                Ok(connection) => connection,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    sleep(PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        let (acceptor, accepted) = (acceptor.clone(), accepted.clone());
+        tokio::spawn(async move {
+            if let Some(connection) = handshake(acceptor, stream, address).await {
+                drop(place);
+                // Nobody waits for it when the server has just stopped.
+                drop(accepted.send(Ok(connection)).await);
+            }
+        });
+    }
+}
+
+async fn handshake(acceptor: TlsAcceptor, stream: TcpStream, address: SocketAddr) -> Option<Accepted> {
+    stream.set_nodelay(true).ok()?;
+    match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let peer = peer_identity(stream.get_ref().1);
+            Some(Accepted { stream, peer })
+        }
+        Ok(Err(error)) => {
+            let reason = PeerError::of(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            tracing::warn!(%address, reason, "a peer was refused");
+            None
+        }
+        Err(_) => {
+            tracing::debug!(%address, "a handshake took too long");
+            None
+        }
+    }
+}
+
+/// Opens a connection and verifies the peer. The error says why a peer was refused.
+///
+/// # Errors
+/// As the system or the handshake says, or `TimedOut` after 10 s.
+pub async fn dial(
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let open = async {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        TlsConnector::from(config).connect(peer_name(), stream).await
+    };
+    match timeout(HANDSHAKE, open).await {
+        Ok(Err(error)) => match PeerError::of(&error) {
+            Some(reason) => Err(io::Error::new(error.kind(), reason.clone())),
+            None => Err(error),
+        },
+        Ok(opened) => opened,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+impl Connected for Accepted {
+    type ConnectInfo = Option<SpiffeId>;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for Accepted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Accepted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,109 @@
+//! Keeps an SVID fresh: when to renew, whom to ask, and taking the answer into use without a restart.
+//!
+//! [`Rotation`] is the task, [`Issuance`] whom it asks. The last good SVID stays in use until it expires; the
+//! task never stops asking for the next one.
+
+mod issuance;
+mod schedule;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_model::SpiffeId;
+
+pub use issuance::{Connected, Connecting, InProcess, Issuance, Issuing, Remote, TokenFn};
+pub use schedule::Schedule;
+
+use crate::csr::{Fresh, RequestError};
+use crate::source::SvidSource;
+use crate::svid::TrustBundles;
+use crate::trust::TrustSource;
+
+/// How often the clocks are read anew while waiting: a stepped wall clock or a resumed machine is noticed
+/// within this time, for timers alone sleep through both.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Keeps one identity's SVID and the bundles fresh.
+pub struct Rotation {
+    source: Arc<SvidSource>,
+    trust: Arc<TrustSource>,
+    issuance: Box<dyn Issuance>,
+    expected: Option<SpiffeId>,
+}
+
+impl Rotation {
+    /// Publishes SVIDs from `issuance` to `source`, and the bundles that come with them to `trust`.
+    pub fn new(source: Arc<SvidSource>, trust: Arc<TrustSource>, issuance: impl Issuance) -> Self {
+        Self { source, trust, issuance: Box::new(issuance), expected: None }
+    }
+
+    /// Takes only SVIDs of this identity.
+    pub fn expecting(mut self, id: SpiffeId) -> Self {
+        self.expected = Some(id);
+        self
+    }
+
+    /// Asks once, and takes the answer into use.
+    ///
+    /// # Errors
+    /// When nobody answers or the answer is unusable; what was in use stays.
+    pub async fn renew(&self) -> Result<(), RequestError> {
+        let Fresh { svid, bundles } = self.issuance.issue().await?;
+        if let Some(expected) = self.expected.as_ref().filter(|expected| *expected != svid.id()) {
+            let (found, expected) = (svid.id().clone(), expected.clone());
+            return Err(RequestError::Identity { found, expected });
+        }
+        // Trust first: peers may present what only the new bundle vouches for.
+        self.trust_in(bundles);
+        let (id, expires) = (svid.id().to_string(), crate::text::utc(svid.not_after()));
+        self.source.publish(svid);
+        tracing::info!(id, expires, "a new SVID is in use");
+        Ok(())
+    }
+
+    /// Renews for ever, at 50 to 70 % of each life; asks at once when there is no SVID or it has expired.
+    /// Dropping the future ends it.
+    pub async fn run(self) {
+        let mut schedule = Schedule::new(Arc::clone(self.source.clock()));
+        if let Some(svid) = self.source.current() {
+            schedule.renewed(svid.not_after());
+        }
+        loop {
+            let wait = schedule.wait();
+            if !wait.is_zero() {
+                tokio::time::sleep(wait.min(LOOK)).await;
+                if schedule.refresh_due() {
+                    self.refresh(&mut schedule).await;
+                }
+                continue;
+            }
+            match self.renew().await {
+                Ok(()) => {
+                    let svid = self.source.current();
+                    schedule.renewed(svid.map_or(std::time::SystemTime::UNIX_EPOCH, |svid| svid.not_after()));
+                }
+                Err(error) => {
+                    let left = self.source.remaining().as_secs();
+                    tracing::warn!(%error, seconds_to_expiry = left, "no new SVID; asking again soon");
+                    schedule.failed();
+                }
+            }
+        }
+    }
+
+    /// Reads the bundles between renewals, so that a new root arrives long before it signs.
+    async fn refresh(&self, schedule: &mut Schedule) {
+        match self.issuance.bundles().await {
+            Ok(bundles) => self.trust_in(bundles),
+            Err(error) => tracing::debug!(%error, "the bundles could not be read; asking again soon"),
+        }
+        schedule.refreshed();
+    }
+
+    fn trust_in(&self, bundles: TrustBundles) {
+        // An answer without any root would cut every connection; it is never meant.
+        if bundles.iter().len() > 0 && *self.trust.current() != bundles {
+            self.trust.publish(bundles);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Whom a rotation asks: the authority in this process, or one behind gRPC.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use mesh_model::SpiffeId;
+use tokio::net::TcpStream;
+use tonic::transport::{Channel, Endpoint};
+use zeroize::Zeroizing;
+
+use crate::authority::Authority;
+use crate::csr::{CertificateClient, Fresh, RequestError};
+use crate::grpc;
+use crate::key::PrivateKey;
+use crate::source::SvidSource;
+use crate::svid::TrustBundles;
+use crate::tls::{PeerTls, TlsError, client_config};
+
+/// How long one question to a remote authority may take, connecting included.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// A future answer.
+pub type Issuing<'a, T> = Pin<Box<dyn Future<Output = Result<T, RequestError>> + Send + 'a>>;
+
+/// Somebody who issues SVIDs for one identity.
+pub trait Issuance: Send + Sync + 'static {
+    /// A new SVID with a new key, and the bundles.
+    fn issue(&self) -> Issuing<'_, Fresh>;
+
+    /// The bundles alone.
+    fn bundles(&self) -> Issuing<'_, TrustBundles>;
+}
+
+/// The authority of this process.
+#[derive(Debug)]
+pub struct InProcess {
+    authority: Arc<Authority>,
+    id: SpiffeId,
+}
+
+impl InProcess {
+    /// Issues for this identity; the caller vouches for it.
+    pub fn new(authority: Arc<Authority>, id: SpiffeId) -> Self {
+        Self { authority, id }
+    }
+}
+
+impl Issuance for InProcess {
+    fn issue(&self) -> Issuing<'_, Fresh> {
+        Box::pin(async {
+            let svid = self.authority.issue_svid(&self.id)?;
+            Ok(Fresh { svid, bundles: (*self.authority.trust().current()).clone() })
+        })
+    }
+
+    fn bundles(&self) -> Issuing<'_, TrustBundles> {
+        Box::pin(async { Ok((*self.authority.trust().current()).clone()) })
+    }
+}
+
+/// A connection to the authority, its handshake done.
+pub type Connected = tokio_rustls::client::TlsStream<TcpStream>;
+
+/// A connection under way.
+pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Connected>> + Send>>;
+
+/// Reads the join token anew for each use; an empty one is none.
+pub type TokenFn = Box<dyn Fn() -> io::Result<Zeroizing<String>> + Send + Sync>;
+
+/// An authority behind gRPC. Each question opens its own connection, which presents the SVID of that moment;
+/// without one that is still alive, the join token is the proof.
+pub struct Remote {
+    connect: Box<dyn Fn() -> Connecting + Send + Sync>,
+    source: Arc<SvidSource>,
+    token: Option<TokenFn>,
+    /// The key of a first request whose answer was lost: the token is bound to it.
+    pending: Mutex<Option<PrivateKey>>,
+}
+
+impl Remote {
+    /// An authority at an address, known by its identity and verified with the bundles of `identity`.
+    ///
+    /// # Errors
+    /// When the TLS configuration is unusable.
+    pub fn at(address: SocketAddr, authority: SpiffeId, identity: &PeerTls) -> Result<Self, TlsError> {
+        let config = client_config(identity, vec![authority], &[grpc::ALPN])?;
+        let connect = move || Box::pin(grpc::dial(address, Arc::clone(&config))) as Connecting;
+        Ok(Self::through(connect, Arc::clone(&identity.source)))
+    }
+
+    /// An authority that `connect` reaches, for names that resolve anew or several addresses.
+    pub fn through(
+        connect: impl Fn() -> Connecting + Send + Sync + 'static,
+        source: Arc<SvidSource>,
+    ) -> Self {
+        Self { connect: Box::new(connect), source, token: None, pending: Mutex::new(None) }
+    }
+
+    /// Proves the identity with a join token while there is no live SVID.
+    pub fn with_token(
+        mut self,
+        read: impl Fn() -> io::Result<Zeroizing<String>> + Send + Sync + 'static,
+    ) -> Self {
+        self.token = Some(Box::new(read));
+        self
+    }
+
+    async fn client(&self) -> Result<CertificateClient, RequestError> {
+        let failed = |error: io::Error| RequestError::Connect(error.to_string());
+        let stream = (self.connect)().await.map_err(failed)?;
+        let mut stream = Some(TokioIo::new(stream));
+        let once = tower::service_fn(move |_| {
+            let stream = stream.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
+            std::future::ready(stream)
+        });
+        // The address is never used: the connection is there already.
+        let endpoint = Endpoint::from_static("http://certificate-authority");
+        let channel: Result<Channel, _> = endpoint.connect_with_connector(once).await;
+        Ok(CertificateClient::new(channel.map_err(|error| RequestError::Connect(error.to_string()))?))
+    }
+
+    async fn ask(&self) -> Result<Fresh, RequestError> {
+        let now = self.source.clock().wall();
+        if !self.source.remaining().is_zero() {
+            return self.client().await?.issue(PrivateKey::generate(), None, now).await;
+        }
+        let token = match &self.token {
+            Some(read) => {
+                read().map_err(|error| RequestError::Connect(format!("the join token: {error}")))?
+            }
+            None => Zeroizing::default(),
+        };
+        let key = self.pending().get_or_insert_with(PrivateKey::generate).clone();
+        let fresh = self.client().await?.issue(key, Some(token.trim()), now).await?;
+        *self.pending() = None;
+        Ok(fresh)
+    }
+
+    fn pending(&self) -> std::sync::MutexGuard<'_, Option<PrivateKey>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Issuance for Remote {
+    fn issue(&self) -> Issuing<'_, Fresh> {
+        Box::pin(async {
+            tokio::time::timeout(ANSWER, self.ask()).await.map_err(|_| RequestError::Timeout(ANSWER))?
+        })
+    }
+
+    fn bundles(&self) -> Issuing<'_, TrustBundles> {
+        let ask = async { self.client().await?.bundles().await };
+        Box::pin(async {
+            tokio::time::timeout(ANSWER, ask).await.map_err(|_| RequestError::Timeout(ANSWER))?
+        })
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("source", &self.source).finish_non_exhaustive()
+    }
+}

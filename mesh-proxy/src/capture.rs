@@ -1,0 +1,41 @@
+//! Local capture: a workload in namespaces of its own, its connections redirected to our listeners, and sockets of
+//! its namespace handed to us. No root, no program but our own. What is done with the connections is not decided here.
+//!
+//! Three processes belong to a workload, all of them this binary or started by it:
+//! - the *broker* makes the namespaces (as a single-threaded process may), sets the rules, opens the listeners, and
+//!   afterwards makes sockets on demand ([`init`]);
+//! - the *supervisor* is process 1 of the workload's process namespace: it starts the application, reaps, and takes
+//!   every process of the namespace along when it ends;
+//! - the *application*.
+//!
+//! Both of ours end when the socket to the process that launched them closes, whatever the reason. Nothing is put on
+//! the disk: the hosts file lives in a file system of memory that only the workload's mount namespace has.
+
+pub mod broker;
+pub mod destination;
+pub mod hosts;
+pub mod init;
+pub mod launcher;
+pub mod link;
+pub mod netlink;
+pub mod nft;
+pub mod process;
+pub mod spec;
+mod wire;
+
+use std::process::ExitCode;
+
+pub use broker::{BrokerError, SocketBroker};
+pub use destination::{DestinationError, destination};
+pub use hosts::HostsFile;
+pub use launcher::{LaunchError, Launched, Launcher, OUTBOUND_PORT};
+pub use process::{Exit, Process};
+pub use spec::{Program, WorkloadSpec};
+
+/// Runs the hidden part of this binary, when it was started as a helper of [`Launcher`].
+///
+/// Must be the first call in `main`, before a thread or a runtime is started: only a process with one thread can
+/// enter a new user namespace.
+pub fn maybe_reexec() -> Option<ExitCode> {
+    init::main(std::env::args_os().skip(1))
+}

@@ -1,0 +1,188 @@
+//! The redirect rules, for all three places of capture: which connections, whose are exempt, to which port. They are
+//! written as nf_tables messages; no program is needed at run time.
+
+mod expression;
+
+use std::net::IpAddr;
+
+use rustix::net::netlink;
+
+use super::netlink::{APPEND, Batch, Body, CREATE, NetlinkError};
+use expression::Rule;
+
+/// The one table we own.
+pub const TABLE: &str = "mesh";
+
+const NEW_TABLE: u16 = message(0);
+const DELETE_TABLE: u16 = message(2);
+const NEW_CHAIN: u16 = message(3);
+const NEW_RULE: u16 = message(6);
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+/// Hook and priority of destination NAT.
+const PREROUTING: u32 = 0;
+const OUTPUT: u32 = 3;
+const PRIORITY: i32 = -100;
+
+/// Whose connections are left alone: the proxy's own, or they would come back to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exempt {
+    /// Those with this firewall mark: the node's proxy, which makes sockets inside the pod's namespace.
+    Mark(u32),
+    /// Those to these prefixes: the local mesh, whose proxy connects from outside; everything leaves by loopback
+    /// there, so the device says nothing.
+    Prefixes(Vec<(IpAddr, u8)>),
+    /// Those of this user: the sidecar, which shares the pod's namespace.
+    User(u32),
+}
+
+/// The ports for connections that come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inbound {
+    /// Ports that stay as they are, such as that of the health check.
+    pub exempt: Vec<u16>,
+    /// Where the proxy listens.
+    pub port: u16,
+}
+
+/// All rules of one network namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// Where queries for names (port 53) go, over UDP and TCP; the listener must be bound to a loopback address.
+    pub dns: Option<u16>,
+    /// Whose outgoing connections are left alone.
+    pub exempt: Exempt,
+    /// What happens to incoming connections; `None` leaves them alone.
+    pub inbound: Option<Inbound>,
+    /// Where the proxy listens for the outgoing connections.
+    pub outbound: u16,
+}
+
+impl Rules {
+    /// Rules for a namespace of the local mesh.
+    pub fn local(outbound: u16) -> Self {
+        let prefixes = vec![
+            (std::net::Ipv4Addr::new(127, 0, 0, 0).into(), 8),
+            (std::net::Ipv6Addr::LOCALHOST.into(), 128),
+            (super::link::WORKLOAD_V4.into(), 32),
+            (super::link::WORKLOAD_V6.into(), 128),
+        ];
+        Self { dns: None, exempt: Exempt::Prefixes(prefixes), inbound: None, outbound }
+    }
+
+    /// Puts the rules in force in this process's network namespace, in place of any we set before: one transaction,
+    /// all or nothing.
+    ///
+    /// # Errors
+    /// The first step that the kernel refused; the former rules are then still in force.
+    pub fn apply(&self) -> Result<(), NetlinkError> {
+        self.batch().send(Some(netlink::NETFILTER))
+    }
+
+    fn batch(&self) -> Batch {
+        let mut batch = Batch::default();
+        batch.quiet(BATCH_BEGIN, &header_of_batch());
+        // Deleting what is not there is an error, so it is made first.
+        table(&mut batch, "make the table", NEW_TABLE, CREATE);
+        table(&mut batch, "empty the table", DELETE_TABLE, 0);
+        table(&mut batch, "make the table", NEW_TABLE, CREATE);
+        chain(&mut batch, "outbound", OUTPUT);
+        for found in self.outbound_rules() {
+            rule(&mut batch, "outbound", &found);
+        }
+        if let Some(inbound) = &self.inbound {
+            chain(&mut batch, "inbound", PREROUTING);
+            for found in inbound.rules() {
+                rule(&mut batch, "inbound", &found);
+            }
+        }
+        batch.quiet(BATCH_END, &header_of_batch());
+        batch
+    }
+
+    fn outbound_rules(&self) -> Vec<Rule> {
+        let mut rules = match &self.exempt {
+            Exempt::Mark(mark) => {
+                vec![Rule::default().mark(*mark).leave(), Rule::default().leaves_by_loopback().leave()]
+            }
+            Exempt::Prefixes(prefixes) => prefixes
+                .iter()
+                .map(|(address, length)| Rule::default().destination(*address, *length).leave())
+                .collect(),
+            Exempt::User(user) => {
+                vec![Rule::default().user(*user).leave(), Rule::default().leaves_by_loopback().leave()]
+            }
+        };
+        if let Some(port) = self.dns {
+            rules.push(Rule::default().udp().port(53).redirect(port));
+            rules.push(Rule::default().tcp().port(53).redirect(port));
+        }
+        rules.push(Rule::default().tcp().redirect(self.outbound));
+        rules
+    }
+}
+
+impl Inbound {
+    fn rules(&self) -> Vec<Rule> {
+        let exempt = self.exempt.iter().map(|port| Rule::default().tcp().port(*port).leave());
+        exempt.chain([Rule::default().tcp().redirect(self.port)]).collect()
+    }
+}
+
+/// Takes our rules out of this process's network namespace; no error when there are none.
+///
+/// # Errors
+/// The step that the kernel refused.
+pub fn remove() -> Result<(), NetlinkError> {
+    let mut batch = Batch::default();
+    batch.quiet(BATCH_BEGIN, &header_of_batch());
+    table(&mut batch, "make the table", NEW_TABLE, CREATE);
+    table(&mut batch, "remove the table", DELETE_TABLE, 0);
+    batch.quiet(BATCH_END, &header_of_batch());
+    batch.send(Some(netlink::NETFILTER))
+}
+
+/// The type of a message of the nf_tables subsystem.
+const fn message(number: u16) -> u16 {
+    (10 << 8) | number
+}
+
+/// `nfgenmsg` of the batch: no family, and the subsystem's number in network order.
+fn header_of_batch() -> Body {
+    let mut body = Body::default();
+    body.raw(&[0, 0, 0, 10]);
+    body
+}
+
+/// `nfgenmsg` of the family `inet`, which is IPv4 and IPv6.
+fn inet() -> Body {
+    let mut body = Body::default();
+    body.raw(&[1, 0, 0, 0]);
+    body
+}
+
+fn table(batch: &mut Batch, step: &'static str, kind: u16, flags: u16) {
+    let mut body = inet();
+    body.text(1, TABLE);
+    batch.message(step, kind, flags, &body);
+}
+
+fn chain(batch: &mut Batch, name: &str, hook: u32) {
+    let mut body = inet();
+    body.text(1, TABLE).text(3, name);
+    body.nested(4, |place| {
+        place.number(1, hook).attribute(2, &PRIORITY.to_be_bytes());
+    });
+    body.text(7, "nat");
+    batch.message("make a chain for address translation", NEW_CHAIN, CREATE, &body);
+}
+
+fn rule(batch: &mut Batch, chain: &str, rule: &Rule) {
+    let mut body = inet();
+    body.text(1, TABLE).text(2, chain);
+    body.nested(4, |list| rule.write(list));
+    batch.message("add a redirect rule", NEW_RULE, CREATE | APPEND, &body);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! The rules as the kernel holds them, printed by the machine's own tool.
+
+use std::process::Command;
+
+use mesh_proxy::capture::nft::{self, Exempt, Inbound, Rules};
+use nix::sched::{CloneFlags, unshare};
+
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[
+    ("the_rules_of_a_sidecar_are_what_nft_prints", sidecar),
+    ("the_rules_of_a_node_are_what_nft_prints", node),
+    ("the_rules_of_the_local_mesh_are_what_nft_prints", local),
+    ("rules_are_replaced_and_removed_as_often_as_one_likes", replaced),
+];
+
+/// Enters a new network namespace as its root.
+fn enter() {
+    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).unwrap();
+    std::fs::write("/proc/self/setgroups", "deny").unwrap();
+    std::fs::write("/proc/self/uid_map", format!("0 {user} 1")).unwrap();
+    std::fs::write("/proc/self/gid_map", format!("0 {group} 1")).unwrap();
+}
+
+fn ruleset() -> String {
+    let output = Command::new("nft")
+        .args(["list", "ruleset"])
+        .env("PATH", "/usr/sbin:/sbin:/usr/bin")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn check(rules: &Rules, expected: &str) {
+    enter();
+    rules.apply().unwrap();
+    assert_eq!(ruleset(), expected);
+}
+
+fn sidecar() {
+    let rules = Rules {
+        dns: Some(15053),
+        exempt: Exempt::User(1337),
+        inbound: Some(Inbound { exempt: vec![15020, 15021], port: 15006 }),
+        outbound: 15001,
+    };
+    check(&rules, SIDECAR);
+}
+
+const SIDECAR: &str = "\
+table inet mesh {
+\tchain outbound {
+\t\ttype nat hook output priority -100; policy accept;
+\t\tmeta skuid 1337 return
+\t\toif \"lo\" return
+\t\tudp dport 53 redirect to :15053
+\t\ttcp dport 53 redirect to :15053
+\t\tmeta l4proto tcp redirect to :15001
+\t}
+
+\tchain inbound {
+\t\ttype nat hook prerouting priority dstnat; policy accept;
+\t\ttcp dport 15020 return
+\t\ttcp dport 15021 return
+\t\tmeta l4proto tcp redirect to :15006
+\t}
+}
+";
+
+fn node() {
+    let inbound = Some(Inbound { exempt: vec![], port: 15006 });
+    let rules = Rules { dns: None, exempt: Exempt::Mark(0x539), inbound, outbound: 15001 };
+    check(&rules, NODE);
+}
+
+const NODE: &str = "\
+table inet mesh {
+\tchain outbound {
+\t\ttype nat hook output priority -100; policy accept;
+\t\tmeta mark 0x00000539 return
+\t\toif \"lo\" return
+\t\tmeta l4proto tcp redirect to :15001
+\t}
+
+\tchain inbound {
+\t\ttype nat hook prerouting priority dstnat; policy accept;
+\t\tmeta l4proto tcp redirect to :15006
+\t}
+}
+";
+
+fn local() {
+    check(&Rules::local(15001), LOCAL);
+}
+
+const LOCAL: &str = "\
+table inet mesh {
+\tchain outbound {
+\t\ttype nat hook output priority -100; policy accept;
+\t\tip daddr 127.0.0.0/8 return
+\t\tip6 daddr ::1 return
+\t\tip daddr 100.64.0.1 return
+\t\tip6 daddr fd64::1 return
+\t\tmeta l4proto tcp redirect to :15001
+\t}
+}
+";
+
+fn replaced() {
+    enter();
+    let foreign = ["add", "table", "inet", "other"];
+    assert!(
+        Command::new("nft").args(foreign).env("PATH", "/usr/sbin:/sbin:/usr/bin").status().unwrap().success()
+    );
+    nft::remove().unwrap();
+    Rules::local(15001).apply().unwrap();
+    Rules::local(15001).apply().unwrap();
+    assert_eq!(ruleset(), format!("table inet other {{\n}}\n{LOCAL}"));
+    let odd = Exempt::Prefixes(vec![([10, 32, 0, 0].into(), 11), ([0, 0, 0, 0].into(), 0)]);
+    Rules { dns: None, exempt: odd, inbound: None, outbound: 7 }.apply().unwrap();
+    let text = ruleset();
+    assert!(text.contains("\t\tip daddr 10.32.0.0/11 return\n\t\tmeta nfproto ipv4 return\n"), "{text}");
+    assert_eq!(text.matches("redirect").count(), 1, "{text}");
+    nft::remove().unwrap();
+    nft::remove().unwrap();
+    assert_eq!(ruleset(), "table inet other {\n}\n");
+}

@@ -1,0 +1,162 @@
+//! Starting, restarting, ending; and that nothing is left.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use mesh_proxy::capture::{Exit, LaunchError, Launcher};
+use tokio::io::AsyncBufReadExt;
+
+use crate::Case;
+use crate::stage::{accept, launch, output, run, workload};
+
+pub(crate) const CASES: &[Case] = &[
+    ("the_machine_of_the_test_allows_namespaces", supported),
+    ("the_application_cannot_leave_the_capture", confined),
+    ("an_exit_code_is_reported_and_a_restart_keeps_the_listener", restart),
+    ("a_program_that_does_not_exist_is_named", not_started),
+    ("stop_asks_first_and_leaves_no_process", stop),
+    ("a_killed_launcher_leaves_no_process_and_no_mount", killed),
+    ("a_dropped_workload_ends", dropped),
+];
+
+fn supported() {
+    run(async { Launcher::new().is_supported().await.unwrap() });
+}
+
+fn confined() {
+    run(async {
+        let mut launched = launch(&["confined"], &[]).await;
+        let text = output(&mut launched).await;
+        assert_eq!(text, "tried\n");
+        assert_eq!(launched.process.wait().await, Exit::Code(0));
+    });
+}
+
+fn restart() {
+    run(async {
+        let mut launched = launch(&["exit", "7"], &[]).await;
+        assert_eq!(launched.process.wait().await, Exit::Code(7));
+        assert_eq!(launched.process.wait().await, Exit::Code(7), "the answer stays");
+        assert_eq!(launched.process.pid(), None);
+        launched.process.restart().await.unwrap();
+        assert_eq!(launched.process.wait().await, Exit::Code(7));
+        let mut launched = launch(&["connect", "240.0.0.1:1"], &[]).await;
+        let (_held, _) = accept(&launched).await;
+        let first = launched.process.pid().unwrap();
+        launched.process.restart().await.unwrap();
+        let (_held, found) = accept(&launched).await;
+        assert_eq!(found.unwrap(), "240.0.0.1:1".parse().unwrap());
+        assert_ne!(launched.process.pid().unwrap(), first);
+        assert!(!runs(first), "the one before was killed");
+    });
+}
+
+fn not_started() {
+    run(async {
+        let mut spec = workload(&[], &[]);
+        spec.program.argv = vec!["/no/such/program".into()];
+        let error = Launcher::new().spawn(spec).await.unwrap_err();
+        assert!(matches!(&error, LaunchError::NotStarted { program, .. } if program == "/no/such/program"));
+        assert!(error.to_string().contains("No such file"), "{error}");
+        let mut spec = workload(&[], &[]);
+        spec.program.cwd = "/no/such/folder".into();
+        Launcher::new().spawn(spec).await.unwrap_err();
+    });
+}
+
+fn stop() {
+    run(async {
+        let launched = launch(&["daemon"], &[]).await;
+        let mut lines = tokio::io::BufReader::new(launched.stdout).lines();
+        assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("started true"));
+        let before = descendants(std::process::id());
+        assert!(before.len() >= 4, "broker, supervisor, application, daemon: {before:?}");
+        assert_eq!(launched.process.stop(Duration::from_secs(5)).await, Exit::Signal(15));
+        assert_eq!(descendants(std::process::id()), BTreeSet::new(), "reaped too");
+        assert!(before.into_iter().all(|pid| !runs(pid)));
+    });
+}
+
+fn dropped() {
+    run(async {
+        let launched = launch(&["daemon"], &[]).await;
+        let all = descendants(std::process::id());
+        assert!(all.len() >= 3);
+        drop(launched);
+        while all.iter().any(|pid| runs(*pid)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+}
+
+/// Launches a workload, says so, and waits to be killed.
+pub(crate) fn hold() -> ExitCode {
+    run(async {
+        let launched = launch(&["daemon"], &[]).await;
+        let mut lines = tokio::io::BufReader::new(launched.stdout).lines();
+        lines.next_line().await.unwrap();
+        println!("held");
+        std::future::pending::<()>().await;
+        drop((launched.process, launched.broker));
+    });
+    ExitCode::FAILURE
+}
+
+fn killed() {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let own = std::env::current_exe().unwrap();
+    let mut holder = Command::new(own).arg("hold").stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "held\n");
+    assert_eq!(
+        std::fs::read_to_string("/proc/self/mountinfo").unwrap(),
+        mounts,
+        "nothing is mounted outside"
+    );
+    let all = descendants(holder.id());
+    assert!(all.len() >= 4, "broker, supervisor, application, daemon: {all:?}");
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    run(async {
+        while all.iter().any(|pid| runs(*pid)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+}
+
+/// Whether a process runs; one that nobody has reaped yet does not.
+fn runs(pid: u32) -> bool {
+    state_and_parent(pid).is_some_and(|(state, _)| state != "Z" && state != "X")
+}
+
+fn state_and_parent(pid: u32) -> Option<(String, u32)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let rest = text.rsplit_once(')')?.1;
+    let mut words = rest.split_whitespace();
+    Some((words.next()?.to_owned(), words.next()?.parse().ok()?))
+}
+
+/// All processes below one.
+fn descendants(root: u32) -> BTreeSet<u32> {
+    let all: Vec<u32> = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    let parents: Vec<(u32, u32)> =
+        all.into_iter().filter_map(|pid| Some((pid, state_and_parent(pid)?.1))).collect();
+    let mut found = BTreeSet::new();
+    loop {
+        let more: Vec<u32> = parents
+            .iter()
+            .filter(|(pid, parent)| (*parent == root || found.contains(parent)) && !found.contains(pid))
+            .map(|(pid, _)| *pid)
+            .collect();
+        if more.is_empty() {
+            return found;
+        }
+        found.extend(more);
+    }
+}
