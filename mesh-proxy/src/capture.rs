@@ -10,6 +10,27 @@
 //!
 //! Both of ours end when the socket to the process that launched them closes, whatever the reason. Nothing is put on
 //! the disk: the hosts file lives in a file system of memory that only the workload's mount namespace has.
+//!
+//! ```no_run
+//! use mesh_proxy::capture::{self, Launcher, Program, WorkloadSpec};
+//!
+//! fn main() -> std::process::ExitCode {
+//!     if let Some(code) = capture::maybe_reexec() {
+//!         return code;
+//!     }
+//!     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+//!     runtime.block_on(async {
+//!         let program = Program { argv: vec!["curl".into(), "http://reviews".into()], cwd: "/".into(), env: [("PATH".into(), "/usr/bin".into())].into() };
+//!         let hosts = vec![([240, 0, 0, 10].into(), vec!["reviews".to_owned()])];
+//!         let spec = WorkloadSpec { hosts, listeners: 1, name: "client".to_owned(), program };
+//!         let mut launched = Launcher::new().spawn(spec).await.expect("namespaces are allowed");
+//!         let listener = tokio::net::TcpListener::from_std(launched.outbound.remove(0)).expect("a runtime");
+//!         let (stream, _) = listener.accept().await.expect("the connection that curl makes");
+//!         assert_eq!(capture::destination(&stream).expect("captured"), ([240, 0, 0, 10], 80).into());
+//!     });
+//!     std::process::ExitCode::SUCCESS
+//! }
+//! ```
 
 pub mod broker;
 pub mod destination;

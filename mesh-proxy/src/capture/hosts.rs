@@ -20,7 +20,7 @@ impl HostsFile {
     /// Replaces all names; the next look-up sees them.
     ///
     /// # Errors
-    /// The error of the write, such as a full memory file system (1 MiB).
+    /// The error of the write, such as a full memory file system (16 MiB).
     pub fn replace(&self, hosts: &[(IpAddr, Vec<String>)]) -> io::Result<()> {
         let text = text(hosts);
         self.file.write_all_at(text.as_bytes(), 0)?;

@@ -58,8 +58,8 @@ fn leash() -> io::Result<Packets> {
 
 fn broker() -> io::Result<()> {
     let control = leash()?;
-    let Some((Order::Open { hosts, listeners, port }, passed)) = hear(&control)? else { return Ok(()) };
-    let mut opened = match open(&hosts, listeners.max(1), port) {
+    let Some((Order::Open { listeners, port }, passed)) = hear(&control)? else { return Ok(()) };
+    let mut opened = match open(listeners.max(1), port) {
         Ok(opened) => opened,
         Err(refusal) => return say(&control, &refusal.answer(), &[]),
     };
@@ -88,9 +88,9 @@ struct Opened {
 }
 
 /// Makes the namespaces and all that is in them before the application starts.
-fn open(hosts: &str, listeners: usize, port: u16) -> Result<Opened, Refusal> {
+fn open(listeners: usize, port: u16) -> Result<Opened, Refusal> {
     namespaces::enter()?;
-    let file = mounts::bind(hosts)?;
+    let file = mounts::bind()?;
     let ipv6 = super::link::prepare().map_err(Refusal::of("set up loopback"))?;
     // A read-only /proc/sys only means that ports below 1024 stay closed to an unprivileged application.
     let _ = super::link::open_low_ports();

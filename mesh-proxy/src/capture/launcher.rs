@@ -11,7 +11,7 @@ use mesh_rt::passing::{AsyncPackets, Packets};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use super::broker::SocketBroker;
-use super::hosts::{self, HostsFile};
+use super::hosts::HostsFile;
 use super::process::Process;
 use super::spec::WorkloadSpec;
 use super::wire::{Answer, Order, hear_from, say_to};
@@ -29,6 +29,9 @@ pub enum LaunchError {
     /// The helper program or a socket to it could not be made.
     #[error("cannot start the capture helper: {0}")]
     Helper(#[source] io::Error),
+    /// The names do not fit.
+    #[error("cannot write the hosts file: {0}")]
+    Hosts(#[source] io::Error),
     /// A helper ended before its work was done.
     #[error("the capture helper ended early")]
     Lost,
@@ -116,7 +119,7 @@ impl Launcher {
     /// # Errors
     /// As [`Self::spawn`].
     pub async fn is_supported(&self) -> Result<(), LaunchError> {
-        let (mut child, opened) = self.open(hosts::text(&[]), 1).await?;
+        let (mut child, opened) = self.open(1).await?;
         drop(opened);
         // It ends by itself now; waiting keeps the process table clean.
         tokio::time::timeout(PATIENCE, child.wait())
@@ -131,7 +134,9 @@ impl Launcher {
     /// # Errors
     /// Namespaces are not allowed here, or the program does not run; nothing is left behind.
     pub async fn spawn(&self, spec: WorkloadSpec) -> Result<Launched, LaunchError> {
-        let (mut child, opened) = self.open(hosts::text(&spec.hosts), spec.listeners).await?;
+        let (mut child, opened) = self.open(spec.listeners).await?;
+        let hosts = HostsFile::new(opened.hosts.into());
+        hosts.replace(&spec.hosts).map_err(LaunchError::Hosts)?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(LaunchError::Lost);
         };
@@ -140,7 +145,7 @@ impl Launcher {
             .map_err(|_| LaunchError::TimedOut)??;
         Ok(Launched {
             broker: SocketBroker::start(opened.control),
-            hosts: HostsFile::new(opened.hosts.into()),
+            hosts,
             ipv6: opened.ipv6,
             name: spec.name,
             outbound: opened.listeners.into_iter().map(TcpListener::from).collect(),
@@ -150,13 +155,13 @@ impl Launcher {
         })
     }
 
-    async fn open(&self, hosts: String, listeners: usize) -> Result<(Child, Opened), LaunchError> {
+    async fn open(&self, listeners: usize) -> Result<(Child, Opened), LaunchError> {
         let (control, far) = Packets::pair().map_err(LaunchError::Helper)?;
         let (demands, supervisor) = Packets::pair().map_err(LaunchError::Helper)?;
         let child = self.start_broker(far.into()).map_err(LaunchError::Helper)?;
         let control = AsyncPackets::new(control).map_err(LaunchError::Helper)?;
         let demands = AsyncPackets::new(demands).map_err(LaunchError::Helper)?;
-        let order = Order::Open { hosts, listeners, port: OUTBOUND_PORT };
+        let order = Order::Open { listeners, port: OUTBOUND_PORT };
         let talk = async {
             say_to(&control, &order, &[supervisor.as_fd()]).await?;
             hear_from::<Answer>(&control).await

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::launcher::LaunchError;
 use super::spec::Program;
-use super::wire::{Demand, Report, hear_from, say_to};
+use super::wire::{Report, encode_program, hear_from};
 
 /// How an application ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,9 +84,9 @@ impl Process {
     /// # Errors
     /// The program cannot be started, or the namespaces are gone ([`LaunchError::Lost`]; launch anew).
     pub async fn restart(&mut self) -> Result<(), LaunchError> {
-        say_to(&self.demands, &Demand::Start(self.program.clone()), &[])
-            .await
-            .map_err(LaunchError::of_talk)?;
+        let program = encode_program(&self.program)
+            .map_err(|problem| LaunchError::NotStarted { program: self.name(), problem })?;
+        self.demands.send(&program, &[]).await.map_err(LaunchError::of_talk)?;
         loop {
             match hear_from::<Report>(&self.demands).await.map_err(LaunchError::of_talk)? {
                 // The end of the one before, which nobody waited for.

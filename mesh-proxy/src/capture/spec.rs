@@ -5,10 +5,8 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
 /// A program to be run, with nothing inherited.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
     /// The program, searched in `PATH` of `env` when it has no slash, and its arguments.
     pub argv: Vec<OsString>,

@@ -13,6 +13,8 @@ pub(crate) fn main(words: &[&str]) -> ExitCode {
         ["connect", address] => connect(address),
         ["daemon"] => daemon(),
         ["exit", code] => return ExitCode::from(code.parse::<u8>().unwrap()),
+        ["environment", variable, name] => environment(variable, name),
+        ["leave-daemon"] => leave_daemon(),
         ["get", name, family] => get(name, family == &"6"),
         ["ask", name] => ask(name),
         ["serve", address] => serve(address),
@@ -115,5 +117,19 @@ fn confined() -> std::io::Result<()> {
         println!("had no route");
     }
     println!("tried");
+    Ok(())
+}
+
+fn leave_daemon() -> std::io::Result<()> {
+    Command::new("setsid").args(["sleep", "1000"]).env("PATH", "/usr/bin:/bin").spawn()?;
+    println!("left");
+    Ok(())
+}
+
+/// The length of a variable, and the address of a name.
+fn environment(variable: &str, name: &str) -> std::io::Result<()> {
+    let length = std::env::var_os(variable).map_or(0, |value| value.len());
+    let address = (name, 80).to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
+    println!("{length} {}", address.ip());
     Ok(())
 }

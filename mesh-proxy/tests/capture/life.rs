@@ -19,6 +19,11 @@ pub(crate) const CASES: &[Case] = &[
     ("stop_asks_first_and_leaves_no_process", stop),
     ("a_killed_launcher_leaves_no_process_and_no_mount", killed),
     ("a_dropped_workload_ends", dropped),
+    ("a_killed_broker_takes_the_workload_along", lost),
+    ("what_the_application_leaves_behind_ends_with_it", leftovers),
+    ("a_large_environment_and_many_names_arrive", large),
+    ("an_interrupt_from_the_terminal_does_not_reach_the_workload", own_group),
+    ("a_machine_without_namespaces_says_so_in_one_line", refused),
 ];
 
 fn supported() {
@@ -139,6 +144,13 @@ fn state_and_parent(pid: u32) -> Option<(String, u32)> {
     Some((words.next()?.to_owned(), words.next()?.parse().ok()?))
 }
 
+fn children(parent: u32) -> Vec<u32> {
+    descendants(parent)
+        .into_iter()
+        .filter(|pid| state_and_parent(*pid).is_some_and(|(_, p)| p == parent))
+        .collect()
+}
+
 /// All processes below one.
 fn descendants(root: u32) -> BTreeSet<u32> {
     let all: Vec<u32> = std::fs::read_dir("/proc")
@@ -159,4 +171,73 @@ fn descendants(root: u32) -> BTreeSet<u32> {
         }
         found.extend(more);
     }
+}
+
+fn lost() {
+    run(async {
+        let mut launched = launch(&["daemon"], &[]).await;
+        let all = descendants(std::process::id());
+        let broker = children(std::process::id());
+        assert_eq!(broker.len(), 1);
+        let broker = rustix::process::Pid::from_raw(broker[0].try_into().unwrap()).unwrap();
+        rustix::process::kill_process(broker, rustix::process::Signal::KILL).unwrap();
+        assert_eq!(launched.process.wait().await, Exit::Lost);
+        let again = launched.process.restart().await.unwrap_err();
+        assert!(matches!(again, LaunchError::Lost), "{again}");
+        while all.iter().any(|pid| runs(*pid)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+}
+
+fn leftovers() {
+    run(async {
+        let mut launched = launch(&["leave-daemon"], &[]).await;
+        assert_eq!(output(&mut launched).await, "left\n");
+        assert_eq!(descendants(std::process::id()).len(), 2, "broker and supervisor");
+    });
+}
+
+fn large() {
+    run(async {
+        let mut spec = workload(&["environment", "NAME", "name-29999"], &[]);
+        spec.program.env.insert("NAME".into(), "x".repeat(100_000).into());
+        spec.hosts =
+            (0..30_000).map(|at: u32| (at.to_be_bytes().into(), vec![format!("name-{at}")])).collect();
+        let mut launched = Launcher::new().spawn(spec).await.unwrap();
+        assert_eq!(output(&mut launched).await, "100000 0.0.117.47\n");
+    });
+}
+
+fn own_group() {
+    run(async {
+        let launched = launch(&["daemon"], &[]).await;
+        let own = rustix::process::getpgrp();
+        for pid in descendants(std::process::id()) {
+            let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+            assert_ne!(rustix::process::getpgid(Some(pid)).unwrap(), own);
+        }
+        launched.process.stop(Duration::from_secs(5)).await;
+    });
+}
+
+fn refused() {
+    // In a user namespace of its own, a process may take rights from itself that the machine would have to take.
+    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER).unwrap();
+    std::fs::write("/proc/self/setgroups", "deny").unwrap();
+    std::fs::write("/proc/self/uid_map", format!("{user} {user} 1")).unwrap();
+    std::fs::write("/proc/self/gid_map", format!("{group} {group} 1")).unwrap();
+    for limit in ["user", "net"] {
+        std::fs::write(format!("/proc/sys/user/max_{limit}_namespaces"), "0").unwrap();
+    }
+    run(async {
+        let error = Launcher::new().is_supported().await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("cannot create "), "{text}");
+        assert!(text.ends_with(" (user.max_user_namespaces is 0)"), "{text}");
+        assert_eq!(text.lines().count(), 1);
+        let spawned = Launcher::new().spawn(workload(&["exit", "0"], &[])).await.unwrap_err();
+        assert_eq!(spawned.to_string(), text);
+    });
 }

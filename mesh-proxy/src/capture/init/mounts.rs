@@ -13,13 +13,13 @@ use super::Refusal;
 /// for a server that this namespace cannot reach.
 const RESOLVER: &str = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n";
 
-/// Puts both files in place and gives the hosts file, open for writing. They live in a file system of memory that is
+/// Puts both files in place and gives the hosts file, empty and open for writing. They live in a file system of memory that is
 /// mounted nowhere afterwards, so that nothing needs to be cleaned up.
-pub(super) fn bind(hosts: &str) -> Result<OwnedFd, Refusal> {
+pub(super) fn bind() -> Result<OwnedFd, Refusal> {
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", slave).map_err(Refusal::of("take the mounts out of propagation"))?;
     let staging = stage().map_err(Refusal::of("mount a file system of memory"))?;
-    let hosts = place(&staging.join("hosts"), hosts, Path::new("/etc/hosts"));
+    let hosts = place(&staging.join("hosts"), "", Path::new("/etc/hosts"));
     let resolver = place(&staging.join("resolv.conf"), RESOLVER, Path::new("/etc/resolv.conf"));
     let gone = rustix::mount::unmount(staging, UnmountFlags::DETACH);
     let hosts = hosts.map_err(Refusal::of("replace /etc/hosts"))?;
@@ -39,7 +39,7 @@ fn stage() -> io::Result<&'static Path> {
     let folders = ["/tmp", "/run", "/mnt"].map(Path::new);
     let folder = folders.into_iter().find(|folder| folder.is_dir()).ok_or(io::ErrorKind::NotFound)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    rustix::mount::mount("tmpfs", folder, "tmpfs", flags, c"size=1m,mode=755")?;
+    rustix::mount::mount("tmpfs", folder, "tmpfs", flags, c"size=16m,mode=755")?;
     Ok(folder)
 }
 

@@ -13,7 +13,7 @@ use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
 
 use super::leash;
 use crate::capture::spec::Program;
-use crate::capture::wire::{Demand, Report, hear, say};
+use crate::capture::wire::{Report, decode_program, say};
 
 /// The supervisor's life.
 pub(super) fn run() -> io::Result<()> {
@@ -37,7 +37,8 @@ pub(super) fn run() -> io::Result<()> {
         while signals.read_signal()?.is_some() {}
         application = reap(&demands, application)?;
         if demanded {
-            let Some((Demand::Start(program), _)) = hear(&demands)? else { return Ok(()) };
+            let Some(packet) = demands.receive()? else { return Ok(()) };
+            let Some(program) = decode_program(&packet.bytes) else { return Ok(()) };
             end_all();
             application = start(&demands, &program)?;
             application = reap(&demands, application)?;
