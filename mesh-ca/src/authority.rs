@@ -72,3 +72,6 @@ pub enum AuthorityError {
     #[error(transparent)]
     Svid(#[from] SvidError),
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,7 +61,7 @@ impl Rotation {
         Ok(())
     }
 
-    /// Renews for ever, at 50 to 70 % of each life; asks at once when there is no SVID or it has expired.
+    /// Renews for ever, at 38 to 46 % of each life; asks at once when there is no SVID or it has expired.
     /// Dropping the future ends it.
     pub async fn run(self) {
         let mut schedule = Schedule::new(Arc::clone(self.source.clock()));

@@ -110,6 +110,7 @@ impl fmt::Debug for Svid {
 struct Root {
     der: CertificateDer<'static>,
     anchor: TrustAnchor<'static>,
+    deepest: Option<u32>,
     not_before: SystemTime,
     not_after: SystemTime,
 }
@@ -172,6 +173,12 @@ impl TrustBundle {
         let valid = self.roots.iter().filter(|root| root.not_before <= now && now <= root.not_after);
         valid.map(|root| root.anchor.clone()).collect()
     }
+
+    /// Whether a root lets this many issuers stand below it: path verification does not look either.
+    pub(crate) fn allows(&self, anchor: &TrustAnchor<'_>, issuers: usize) -> bool {
+        let root = self.roots.iter().find(|root| root.anchor == *anchor);
+        root.is_some_and(|root| root.deepest.is_none_or(|deepest| issuers <= deepest as usize))
+    }
 }
 
 impl Root {
@@ -179,8 +186,13 @@ impl Root {
         let signing = profile::Signing::parse(&der).map_err(|error| error.to_string())?;
         signing.check_trust_domain(trust_domain).map_err(|error| error.to_string())?;
         let anchor = webpki::anchor_from_trusted_cert(&der).map_err(|error| error.to_string())?;
-        let anchor = anchor.to_owned();
-        Ok(Self { anchor, not_before: signing.not_before(), not_after: signing.not_after(), der })
+        Ok(Self {
+            anchor: anchor.to_owned(),
+            deepest: signing.deepest(),
+            not_before: signing.not_before(),
+            not_after: signing.not_after(),
+            der,
+        })
     }
 }
 

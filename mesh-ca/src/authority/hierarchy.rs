@@ -238,10 +238,10 @@ impl Hierarchy {
         }
         let signing = self.roots.iter().rfind(|root| root.is(Standing::Signing))?;
         let announced = self.roots.iter().find(|root| root.is(Standing::Announced));
-        if let Some(next) = announced {
-            // Waiting protects peers that know only the old root; an expired one protects nobody.
-            let waited = next.made + self.policy.trust_delay <= now;
-            return (waited || signing.not_after < now).then_some(Step::SignWithRoot);
+        // Waiting protects peers that know only the old root; an expired one protects nobody.
+        let waited = |next: &Signatory| next.made + self.policy.trust_delay <= now || signing.not_after < now;
+        if announced.is_some_and(waited) {
+            return Some(Step::SignWithRoot);
         }
         // Too late for a quiet rotation: which root comes next is then a person's decision.
         if signing.not_after < now {
@@ -333,8 +333,8 @@ impl Hierarchy {
 }
 
 fn whole_seconds(time: SystemTime) -> SystemTime {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(time, |since| SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs()))
 }
 
 fn stays(signatory: &Signatory, now: SystemTime) -> bool {

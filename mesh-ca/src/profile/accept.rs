@@ -146,6 +146,7 @@ impl Leaf {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signing {
     uris: Vec<String>,
+    deepest: Option<u32>,
     spki: Vec<u8>,
     validity: (i64, i64),
 }
@@ -159,13 +160,14 @@ impl Signing {
         let certificate = read(der)?;
         let constraints = certificate.basic_constraints();
         let constraints = constraints.map_err(|_| ProfileError::Malformed("basic constraints"))?;
-        let ca = constraints.is_some_and(|found| found.value.ca);
+        let ca = constraints.as_ref().is_some_and(|found| found.value.ca);
+        let deepest = constraints.and_then(|found| found.value.path_len_constraint);
         let signs = key_usage(&certificate)?.is_some_and(|(usage, _)| usage.key_cert_sign());
         if !ca || !signs {
             return Err(ProfileError::NotSigning);
         }
         let spki = certificate.public_key().raw.to_vec();
-        Ok(Self { uris: uris(&certificate)?, spki, validity: validity(&certificate) })
+        Ok(Self { uris: uris(&certificate)?, deepest, spki, validity: validity(&certificate) })
     }
 
     /// A signing certificate may name its own trust domain and nothing else (X.509-SVID, section 4.1).
@@ -178,6 +180,11 @@ impl Signing {
             Some(other) => Err(ProfileError::TrustDomain(other.clone())),
             None => Ok(()),
         }
+    }
+
+    /// Most issuers that may stand between it and a leaf; `None` when it sets no limit.
+    pub fn deepest(&self) -> Option<u32> {
+        self.deepest
     }
 
     /// The SubjectPublicKeyInfo in DER.

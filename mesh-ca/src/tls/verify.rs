@@ -15,7 +15,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use crate::profile::{self, Leaf, ProfileError, Purpose};
-use crate::svid::{Svid, TrustBundles};
+use crate::svid::{Svid, TrustBundle, TrustBundles};
 use crate::trust::TrustSource;
 
 /// Most intermediates a peer may send: building paths from many is expensive.
@@ -144,7 +144,7 @@ impl ChainCheck<'_> {
             Purpose::Client => KeyUsage::client_auth(),
             Purpose::Server => KeyUsage::server_auth(),
         };
-        let own_issuers = |path: &VerifiedPath<'_>| issuers_belong(path, trust_domain);
+        let own_issuers = |path: &VerifiedPath<'_>| issuers_belong(path, bundle);
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = UnixTime::since_unix_epoch(since);
         let certificate = EndEntityCert::try_from(leaf).map_err(failed)?;
@@ -157,10 +157,13 @@ impl ChainCheck<'_> {
 }
 
 /// An issuer on the path may name its trust domain only: another name would make it somebody else's.
-fn issuers_belong(path: &VerifiedPath<'_>, trust_domain: &TrustDomain) -> Result<(), webpki::Error> {
+fn issuers_belong(path: &VerifiedPath<'_>, bundle: &TrustBundle) -> Result<(), webpki::Error> {
+    if !bundle.allows(path.anchor(), path.intermediate_certificates().count()) {
+        return Err(webpki::Error::PathLenConstraintViolated);
+    }
     for issuer in path.intermediate_certificates() {
         let signing = profile::Signing::parse(&issuer.der());
-        let belongs = signing.and_then(|signing| signing.check_trust_domain(trust_domain));
+        let belongs = signing.and_then(|signing| signing.check_trust_domain(bundle.trust_domain()));
         belongs.map_err(|_| webpki::Error::UnknownIssuer)?;
     }
     Ok(())

@@ -4,3 +4,5 @@
 mod csr;
 mod handshake;
 mod pki;
+mod refusals;
+mod rotation;

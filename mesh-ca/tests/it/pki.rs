@@ -6,7 +6,13 @@ use std::time::{Duration, SystemTime};
 use mesh_ca::tls::{PeerError, peer_identity, peer_name};
 use mesh_model::SpiffeId;
 use mesh_rt::ManualClock;
-use rustls::{ClientConfig, NamedGroup, ServerConfig};
+use rustls::client::ResolvesClientCert;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, DigitallySignedStruct, NamedGroup, ServerConfig, SignatureScheme};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -62,4 +68,90 @@ pub(crate) async fn connect(client: Arc<ClientConfig>, server: Arc<ServerConfig>
 fn told(error: Option<std::io::Error>) -> String {
     let Some(error) = error else { return "fine".to_owned() };
     PeerError::of(&error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// A client that presents any chain and believes any server, as an attacker's would.
+pub(crate) fn blind_client(chain: Vec<CertificateDer<'static>>, pkcs8: &[u8]) -> Arc<ClientConfig> {
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Blind));
+    Arc::new(config.with_client_cert_resolver(Arc::new(Always::new(chain, pkcs8))))
+}
+
+/// A server that presents any chain and wants nothing from its clients.
+pub(crate) fn blind_server(chain: Vec<CertificateDer<'static>>, pkcs8: &[u8]) -> Arc<ServerConfig> {
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth();
+    Arc::new(config.with_cert_resolver(Arc::new(Always::new(chain, pkcs8))))
+}
+
+/// Presents one chain whatever is wrong with it.
+#[derive(Debug)]
+struct Always(Arc<CertifiedKey>);
+
+impl Always {
+    fn new(chain: Vec<CertificateDer<'static>>, pkcs8: &[u8]) -> Self {
+        let key = PrivatePkcs8KeyDer::from(pkcs8).into();
+        let key = aws_lc_rs::sign::any_supported_type(&key).unwrap();
+        Self(Arc::new(CertifiedKey::new(chain, key)))
+    }
+}
+
+impl ResolvesClientCert for Always {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+impl ResolvesServerCert for Always {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.clone())
+    }
+}
+
+/// Believes everybody.
+#[derive(Debug)]
+struct Blind;
+
+impl ServerCertVerifier for Blind {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+    }
 }
