@@ -1,8 +1,12 @@
 //! Gateway, outbound and inbound proxies made of small layers around one engine.
 #![doc = include_str!("../README.md")]
 
+pub mod balance;
 pub mod capture;
 pub mod drain;
+pub mod http;
+pub mod layers;
+pub mod pool;
 pub mod scope;
 pub mod snapshot;
 pub mod tcp;

@@ -106,6 +106,11 @@ impl Telemetry {
         }
     }
 
+    /// Whether an exchange will be told in words, beyond its counters: only then are its texts needed.
+    pub(crate) fn wants_words(&self, status: u16, reason: Reason, sampled: bool) -> bool {
+        self.access_log.wants(status, reason) || (sampled && self.spans.is_enabled())
+    }
+
     /// All metrics in the OpenMetrics text format, version 1.0.
     pub fn encode(&self) -> String {
         let dropped = self.access_log.dropped() + self.spans.dropped();

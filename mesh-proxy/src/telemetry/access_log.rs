@@ -76,7 +76,9 @@ impl AccessLog {
 
     /// Writes an exchange, if its level asks for it. Never waits.
     pub fn write(&self, exchange: &Exchange<'_>) {
-        let Some(lines) = self.lines.as_ref().filter(|_| self.wants(exchange)) else { return };
+        let Some(lines) = self.lines.as_ref().filter(|_| self.wants(exchange.status, exchange.reason)) else {
+            return;
+        };
         let mut line = serde_json::to_vec(&Line::of(exchange)).unwrap_or_default();
         line.push(b'\n');
         if lines.try_send(line).is_err() {
@@ -84,10 +86,11 @@ impl AccessLog {
         }
     }
 
-    fn wants(&self, exchange: &Exchange<'_>) -> bool {
+    /// Whether an exchange that ended so is logged.
+    pub(super) fn wants(&self, status: u16, reason: Reason) -> bool {
         match self.level {
             Level::All => true,
-            Level::Errors => exchange.status >= 500 || exchange.reason != Reason::Accepted,
+            Level::Errors => status >= 500 || reason != Reason::Accepted,
             Level::Off => false,
         }
     }

@@ -1,0 +1,192 @@
+//! Choices of one worker: which backend of a rule by weight, and which endpoint of a service by load. The
+//! state is keyed by rule and service, so that it survives the exchange of a snapshot.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mesh_model::backend::{Backend, Endpoint, Target};
+use mesh_model::mesh::EndpointSet;
+use mesh_model::{ObjectName, ResourceKey};
+use mesh_rt::random::Fast;
+
+mod wheel;
+
+pub use wheel::Wheel;
+
+/// Rules and services remembered before all state is dropped; only fairness of a moment is lost then.
+const MOST: usize = 8192;
+
+/// A rule: its route and its place there.
+type RuleKey = (ResourceKey, usize);
+/// A port of a service.
+type ServicePort = (ObjectName, u16);
+
+/// The choices of a worker.
+#[derive(Debug)]
+pub struct Balancer {
+    random: RefCell<Fast>,
+    wheels: RefCell<HashMap<RuleKey, Weights>>,
+    services: RefCell<HashMap<ServicePort, Loads>>,
+    shares: RefCell<HashMap<(ResourceKey, (usize, usize)), u64>>,
+}
+
+#[derive(Debug)]
+struct Weights {
+    targets: Vec<(Target, u32)>,
+    wheel: Wheel,
+}
+
+/// The loads of the ready endpoints of a service port, in their order.
+#[derive(Debug, Clone)]
+struct Loads {
+    ready: Arc<[Endpoint]>,
+    counts: Rc<[Rc<Cell<u32>>]>,
+}
+
+/// A request in flight at an endpoint.
+#[derive(Debug)]
+pub struct InFlight(Rc<Cell<u32>>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+impl Balancer {
+    /// A balancer with its own chance.
+    pub fn new(random: Fast) -> Self {
+        Self {
+            random: RefCell::new(random),
+            wheels: RefCell::default(),
+            services: RefCell::default(),
+            shares: RefCell::default(),
+        }
+    }
+
+    /// The backend of this request, by weight. `None` when all weights are zero.
+    pub fn backend<'b>(
+        &self,
+        route: &ResourceKey,
+        rule: usize,
+        backends: &'b [Backend],
+    ) -> Option<&'b Backend> {
+        if let [only] = backends {
+            return (only.weight > 0).then_some(only);
+        }
+        let mut wheels = self.wheels.borrow_mut();
+        let key = (route.clone(), rule);
+        let same = |found: &Weights| {
+            found.targets.len() == backends.len()
+                && found.targets.iter().zip(backends).all(|((t, w), b)| *w == b.weight && *t == b.target)
+        };
+        if !wheels.get(&key).is_some_and(same) {
+            if wheels.len() >= MOST {
+                wheels.clear();
+            }
+            let targets: Vec<_> = backends.iter().map(|b| (b.target.clone(), b.weight)).collect();
+            let start = self.random.borrow_mut().next_u64();
+            let wheel = Wheel::new(backends.iter().map(|b| b.weight), start);
+            wheels.insert(key.clone(), Weights { targets, wheel });
+        }
+        wheels.get_mut(&key)?.wheel.turn().map(|at| &backends[at])
+    }
+
+    /// The endpoint of this try: the less loaded of two ready ones chosen by chance, one that was not tried
+    /// yet where there is one. `None` when none is ready.
+    pub fn endpoint(
+        &self,
+        service: &ObjectName,
+        port: u16,
+        set: &EndpointSet,
+        tried: &[SocketAddr],
+    ) -> Option<(Endpoint, InFlight)> {
+        let loads = self.loads(service, port, set);
+        let untried: Vec<usize>;
+        let candidates = if tried.is_empty() {
+            None
+        } else {
+            let fresh = |at: &usize| !tried.contains(&loads.ready[*at].address);
+            untried = (0..loads.ready.len()).filter(fresh).collect();
+            (!untried.is_empty()).then_some(untried.as_slice())
+        };
+        let count = candidates.map_or(loads.ready.len(), <[usize]>::len);
+        let at = |n: usize| candidates.map_or(n, |c| c[n]);
+        let chosen = match count {
+            0 => return None,
+            1 => at(0),
+            _ => {
+                let mut random = self.random.borrow_mut();
+                let first = random.below(count as u64) as usize;
+                let second = (first + 1 + random.below(count as u64 - 1) as usize) % count;
+                let (first, second) = (at(first), at(second));
+                if loads.counts[second].get() < loads.counts[first].get() { second } else { first }
+            }
+        };
+        let load = &loads.counts[chosen];
+        load.set(load.get() + 1);
+        Some((loads.ready[chosen].clone(), InFlight(Rc::clone(load))))
+    }
+
+    /// The loads of a set; counts of endpoints that stay are kept.
+    fn loads(&self, service: &ObjectName, port: u16, set: &EndpointSet) -> Loads {
+        let mut services = self.services.borrow_mut();
+        let key = (service.clone(), port);
+        if let Some(found) = services.get(&key).filter(|found| Arc::ptr_eq(&found.ready, set.ready())) {
+            return found.clone();
+        }
+        let known: HashMap<SocketAddr, Rc<Cell<u32>>> = services.get(&key).map_or_else(HashMap::new, |old| {
+            old.ready.iter().map(|e| e.address).zip(old.counts.iter().cloned()).collect()
+        });
+        let counts = set.ready().iter().map(|e| known.get(&e.address).cloned().unwrap_or_default());
+        let loads = Loads { ready: Arc::clone(set.ready()), counts: counts.collect() };
+        if services.len() >= MOST {
+            services.clear();
+        }
+        services.insert(key, loads.clone());
+        loads
+    }
+
+    /// Whether this request falls into a share of the requests of a rule's filter. The error of each choice
+    /// is carried to the next, so that the share is met over every few requests.
+    pub fn share(
+        &self,
+        route: &ResourceKey,
+        place: (usize, usize),
+        numerator: u32,
+        denominator: u32,
+    ) -> bool {
+        if numerator >= denominator {
+            return denominator > 0;
+        }
+        let mut shares = self.shares.borrow_mut();
+        if shares.len() >= MOST {
+            shares.clear();
+        }
+        let denominator = u64::from(denominator);
+        let fresh = || self.random.borrow_mut().below(denominator);
+        let carried = shares.entry((route.clone(), place)).or_insert_with(fresh);
+        *carried += u64::from(numerator);
+        let falls = *carried >= denominator;
+        *carried %= denominator;
+        falls
+    }
+
+    /// A number below `bound`.
+    pub fn below(&self, bound: u64) -> u64 {
+        self.random.borrow_mut().below(bound)
+    }
+
+    /// The next 64 random bits; not for secrets.
+    pub fn bits(&self) -> u64 {
+        self.random.borrow_mut().next_u64()
+    }
+
+    /// A duration around `around`, spread by half of it to both sides.
+    pub fn jitter(&self, around: std::time::Duration) -> std::time::Duration {
+        self.random.borrow_mut().jitter(around, 0.5)
+    }
+}

@@ -1,0 +1,30 @@
+//! HTTP between a client's connection and the pool: strict reading of heads, the three roles, answers of our
+//! own, changed protocols. Sockets, TLS and accepting live elsewhere; filters live in `layers`.
+//!
+//! [`serve`] takes a connection and the worker's [`Stack`]. Everything here runs on one thread.
+
+pub(crate) mod answer;
+pub(crate) mod body;
+pub(crate) mod call;
+mod connection;
+mod downstream;
+mod error;
+pub(crate) mod facts;
+pub mod head;
+pub(crate) mod local;
+pub mod names;
+pub(crate) mod raw;
+pub(crate) mod record;
+pub(crate) mod revoke;
+mod roles;
+mod sniff;
+mod stack;
+mod tunnel;
+
+pub use body::{Body, BodyError};
+pub use connection::serve;
+pub use downstream::Downstream;
+pub use error::{Error, Malformed, Meaning};
+pub use facts::{Facts, Unpacked};
+pub use head::{MAX_HEAD, MAX_HEADERS};
+pub use stack::{Limits, Parts, Stack};

@@ -1,0 +1,243 @@
+//! The one body type: received, replayable, teed or made here. Frames pass through without being copied.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+mod replay;
+mod tail;
+mod tee;
+
+pub(crate) use replay::{Reader, Replay};
+pub(crate) use tail::Tail;
+pub(crate) use tee::{Copy, tee};
+
+/// Why a body ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BodyError {
+    /// The sender broke it off, or it breaks the protocol.
+    #[error("the body was broken off: {0}")]
+    Broken(#[from] hyper::Error),
+    /// The copy could not keep up with the original.
+    #[error("the copy was too slow")]
+    CopyTooSlow,
+    /// Nothing came for too long.
+    #[error("nothing came for too long")]
+    Idle,
+    /// A policy that came into force while the exchange ran.
+    #[error("access was withdrawn")]
+    Revoked,
+    /// The body is gone: it was too large to be kept for another try.
+    #[error("the body cannot be sent again")]
+    Spent,
+}
+
+/// A body of a request or an answer.
+#[derive(Debug)]
+pub struct Body(Source);
+
+#[derive(Debug)]
+enum Source {
+    Answered(Box<(Incoming, Tail)>),
+    Copied(Copy),
+    Empty,
+    Full(Bytes),
+    Received(Received),
+    Replayed(Reader),
+    Teed(Box<tee::Tee>),
+}
+
+impl Body {
+    /// No body.
+    pub const fn empty() -> Self {
+        Self(Source::Empty)
+    }
+
+    /// These bytes.
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        if bytes.is_empty() { Self::empty() } else { Self(Source::Full(bytes)) }
+    }
+
+    /// A request's body, counted, with a limit on pauses.
+    pub(crate) fn received(received: Received) -> Self {
+        Self(Source::Received(received))
+    }
+
+    pub(crate) fn replayed(reader: Reader) -> Self {
+        Self(Source::Replayed(reader))
+    }
+
+    /// A backend's answer, with what must happen when it ends.
+    pub(crate) fn answered(incoming: Incoming, tail: Tail) -> Self {
+        Self(Source::Answered(Box::new((incoming, tail))))
+    }
+
+    pub(crate) fn copied(copy: Copy) -> Self {
+        Self(Source::Copied(copy))
+    }
+
+    pub(crate) fn teed(tee: tee::Tee) -> Self {
+        Self(Source::Teed(Box::new(tee)))
+    }
+
+    /// How many bytes the body has, when it was made here.
+    pub(crate) fn made_here(&self) -> Option<u64> {
+        match &self.0 {
+            Source::Empty => Some(0),
+            Source::Full(bytes) => Some(bytes.len() as u64),
+            _ => None,
+        }
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = match &mut self.0 {
+            Source::Answered(answered) => {
+                let (incoming, tail) = &mut **answered;
+                tail.poll(incoming, cx)
+            }
+            Source::Copied(copy) => copy.poll(cx),
+            Source::Empty => return Poll::Ready(None),
+            Source::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = Source::Empty;
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            Source::Received(received) => received.poll(cx),
+            Source::Replayed(reader) => reader.poll(cx),
+            Source::Teed(tee) => tee.poll(cx),
+        };
+        frame.map(|frame| frame.map(|frame| frame.map(without_forbidden)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Source::Answered(answered) => answered.0.is_end_stream(),
+            Source::Copied(_) | Source::Full(_) => false,
+            Source::Empty => true,
+            Source::Received(received) => received.incoming.is_end_stream(),
+            Source::Replayed(reader) => reader.is_end_stream(),
+            Source::Teed(tee) => tee.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Source::Answered(answered) => answered.0.size_hint(),
+            Source::Copied(copy) => copy.size_hint(),
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Received(received) => received.incoming.size_hint(),
+            Source::Replayed(reader) => reader.size_hint(),
+            Source::Teed(tee) => tee.size_hint(),
+        }
+    }
+}
+
+/// A request's body as it comes from the client.
+#[derive(Debug)]
+pub(crate) struct Received {
+    incoming: Incoming,
+    pause: Pause,
+    bytes: Rc<Cell<u64>>,
+}
+
+impl Received {
+    /// A body whose bytes are counted into `bytes`; without `pause` it may rest for ever.
+    pub(crate) fn new(incoming: Incoming, pause: Option<Duration>, bytes: Rc<Cell<u64>>) -> Self {
+        Self { incoming, pause: Pause::new(pause), bytes }
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        http_body::Body::is_end_stream(&self.incoming)
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        http_body::Body::size_hint(&self.incoming)
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = http_body::Body::poll_frame(Pin::new(&mut self.incoming), cx);
+        let frame = ready!(self.pause.poll(cx, frame))?;
+        if let Some(data) = frame.as_ref().and_then(|f| f.as_ref().ok()).and_then(Frame::data_ref) {
+            self.bytes.set(self.bytes.get() + data.len() as u64);
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+    }
+}
+
+/// A limit on the pauses of a body. The timer exists only while a pause lasts.
+#[derive(Debug)]
+struct Pause {
+    limit: Option<Duration>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pause {
+    fn new(limit: Option<Duration>) -> Self {
+        Self { limit, timer: None }
+    }
+
+    fn poll<T>(&mut self, cx: &mut Context<'_>, inner: Poll<T>) -> Poll<Result<T, BodyError>> {
+        let Some(limit) = self.limit else { return inner.map(Ok) };
+        if let Poll::Ready(value) = inner {
+            self.timer = None;
+            return Poll::Ready(Ok(value));
+        }
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        timer.as_mut().poll(cx).map(|()| Err(BodyError::Idle))
+    }
+}
+
+/// Trailers may not change how the message was framed or routed (RFC 9110, section 6.5.1).
+fn without_forbidden(frame: Frame<Bytes>) -> Frame<Bytes> {
+    const FORBIDDEN: [&str; 12] = [
+        "authorization",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "cookie",
+        "host",
+        "keep-alive",
+        "set-cookie",
+        "te",
+        "trailer",
+        "transfer-encoding",
+    ];
+    if !frame.is_trailers() {
+        return frame;
+    }
+    let allowed = |name: &str| !FORBIDDEN.contains(&name) && !super::names::is_ours(name);
+    match frame.into_trailers() {
+        Ok(trailers) => {
+            let kept = trailers.iter().filter(|(name, _)| allowed(name.as_str()));
+            Frame::trailers(kept.map(|(n, v)| (n.clone(), v.clone())).collect::<HeaderMap>())
+        }
+        Err(frame) => frame,
+    }
+}

@@ -1,0 +1,226 @@
+//! A request on its way through the stack, and the reply on its way back.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::header::COOKIE;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use hyper::ext::Protocol;
+use mesh_model::{Authority, RequestHead};
+
+use super::body::{Body, Received, Tail};
+use super::head::Accepted;
+use super::names;
+use super::raw::RawIo;
+use crate::upstream::{Security, Speaks, Upstream};
+
+/// The head of a request as it will be sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Head {
+    pub(crate) method: Method,
+    pub(crate) authority: Authority,
+    /// Path and query.
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    /// The protocol to change to.
+    pub(crate) upgrade: Option<HeaderValue>,
+    /// The client takes trailers.
+    pub(crate) trailers: bool,
+}
+
+/// A request on its way.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) head: Head,
+    pub(crate) body: Option<Received>,
+    /// The body when copies of it are made; `body` is empty then.
+    pub(crate) teed: Option<Body>,
+    /// The client spoke HTTP/2.
+    pub(crate) http2: bool,
+    /// The client is the application beside this proxy.
+    pub(crate) direct: bool,
+    /// A peer marked the request as HTTP/1 of its application.
+    pub(crate) marked_http1: bool,
+}
+
+impl Call {
+    pub(crate) fn new(
+        parts: Parts,
+        accepted: Accepted,
+        incoming: Incoming,
+        pause: Duration,
+        bytes: Rc<Cell<u64>>,
+    ) -> Self {
+        let grpc = is_grpc(&parts.headers);
+        let http2 = parts.version == Version::HTTP_2;
+        let upgrading = accepted.upgrade.is_some();
+        let received = Received::new(incoming, (!grpc).then_some(pause), bytes);
+        let body = (!upgrading && !received.is_end_stream()).then_some(received);
+        let head = Head {
+            method: parts.method,
+            authority: accepted.authority,
+            uri: parts.uri,
+            headers: parts.headers,
+            upgrade: accepted.upgrade,
+            trailers: accepted.trailers,
+        };
+        Self { head, body, teed: None, http2, direct: false, marked_http1: accepted.http1 }
+    }
+
+    pub(crate) fn shape(&self) -> Shape {
+        Shape {
+            grpc: self.is_grpc(),
+            http2: self.http2,
+            direct: self.direct,
+            upgrade: self.head.upgrade.is_some(),
+        }
+    }
+
+    /// Whether the request is a gRPC call.
+    pub(crate) fn is_grpc(&self) -> bool {
+        is_grpc(&self.head.headers)
+    }
+}
+
+/// What of a request decides how its backend is spoken to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) grpc: bool,
+    pub(crate) http2: bool,
+    pub(crate) direct: bool,
+    pub(crate) upgrade: bool,
+}
+
+/// Whether the content is gRPC.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    let content = headers.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content
+        .and_then(|c| c.strip_prefix(b"application/grpc"))
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+impl Head {
+    /// The head as the engine takes it.
+    pub(crate) fn view(&self) -> RequestHead<'_> {
+        RequestHead {
+            method: &self.method,
+            authority: &self.authority,
+            path: self.uri.path(),
+            query: self.uri.query(),
+            headers: &self.headers,
+        }
+    }
+
+    /// The request in the form that an upstream speaks. `http1` marks it for the proxy at the other end.
+    pub(crate) fn request(mut self, upstream: &Upstream, http1: bool, body: Body) -> Request<Body> {
+        let authority = self.authority.to_string();
+        let mesh = matches!(upstream.security, Security::Mesh(_));
+        if upstream.speaks == Speaks::Http2 {
+            if mesh && http1 {
+                self.headers.insert(&names::HTTP1, HeaderValue::from_static("1"));
+            }
+            return self.http2(&authority, !matches!(upstream.security, Security::Plain), body);
+        }
+        self.http1(&authority, body)
+    }
+
+    fn http1(mut self, authority: &str, body: Body) -> Request<Body> {
+        if let Ok(host) = HeaderValue::from_str(authority) {
+            self.headers.insert(http::header::HOST, host);
+        }
+        join_cookies(&mut self.headers);
+        if let Some(protocol) = self.upgrade {
+            self.headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
+            if protocol.as_bytes().eq_ignore_ascii_case(b"websocket") {
+                let key = self.headers.entry(http::header::SEC_WEBSOCKET_KEY);
+                key.or_insert_with(websocket_key);
+            }
+            self.headers.insert(http::header::UPGRADE, protocol);
+        }
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.headers_mut() = self.headers;
+        request
+    }
+
+    fn http2(mut self, authority: &str, tls: bool, body: Body) -> Request<Body> {
+        let mut request = Request::new(body);
+        *request.version_mut() = Version::HTTP_2;
+        *request.method_mut() = self.method;
+        if let Some(protocol) = self.upgrade.as_ref().and_then(|p| p.to_str().ok()) {
+            *request.method_mut() = Method::CONNECT;
+            request.extensions_mut().insert(Protocol::from(protocol));
+        }
+        if self.trailers {
+            self.headers.insert(http::header::TE, HeaderValue::from_static("trailers"));
+        }
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(if tls { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP });
+        parts.authority = authority.parse().ok();
+        parts.path_and_query = self.uri.into_parts().path_and_query.or(Some(PathAndQuery::from_static("/")));
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+        *request.headers_mut() = self.headers;
+        request
+    }
+}
+
+/// HTTP/2 splits cookies for its compression; HTTP/1 knows one line (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let lines: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// A client of RFC 8441 sends no key, and a server of RFC 6455 wants one.
+fn websocket_key() -> HeaderValue {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bytes = mesh_rt::random::secure::<16>();
+    let mut text = String::with_capacity(24);
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().fold(0u32, |word, b| word << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
+        for at in 0..4 {
+            let digit = DIGITS[(word >> (18 - 6 * at)) as usize & 63];
+            text.push(if at > chunk.len() { '=' } else { char::from(digit) });
+        }
+    }
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// What comes back.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// The backend's answer.
+    Backend(Response<Incoming>, Tail),
+    /// An answer made here.
+    Own(Response<Body>),
+    /// The backend agreed to change the protocol.
+    Tunnel(Response<()>, Box<dyn RawIo>, Tail),
+}
+
+impl Reply {
+    pub(crate) fn headers_mut(&mut self) -> &mut HeaderMap {
+        match self {
+            Self::Backend(response, _) => response.headers_mut(),
+            Self::Own(response) => response.headers_mut(),
+            Self::Tunnel(response, ..) => response.headers_mut(),
+        }
+    }
+
+    pub(crate) fn tail_mut(&mut self) -> Option<&mut Tail> {
+        match self {
+            Self::Backend(_, tail) | Self::Tunnel(_, _, tail) => Some(tail),
+            Self::Own(_) => None,
+        }
+    }
+}

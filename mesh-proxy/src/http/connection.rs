@@ -1,0 +1,237 @@
+//! One client connection: which HTTP it speaks, its limits, its end. Requests are answered by the roles.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use super::body::{Body, Tail};
+use super::call::{Reply, is_grpc};
+use super::downstream::Downstream;
+use super::head::{MAX_HEAD, MAX_HEADERS, strip_connection};
+use super::local::{Local, OneAtATime};
+use super::raw::{Prefixed, RawIo};
+use super::record::{Record, Seen};
+use super::sniff::{Sniffed, sniff};
+use super::stack::Stack;
+use super::tunnel::Tunnel;
+use super::{answer, roles};
+use crate::scope::Scope;
+use crate::upstream::Connect;
+
+/// Bytes that wait to be written to one HTTP/2 stream.
+const SEND_BUFFER: usize = 128 * 1024;
+/// Streams that a peer may have reset before they were looked at (Rapid Reset).
+const PENDING_RESETS: usize = 64;
+/// Streams that this side may reset because of what the peer did (MadeYouReset).
+const LOCAL_RESETS: usize = 1024;
+
+/// One client connection.
+#[derive(Debug)]
+pub(crate) struct Line<C> {
+    pub(crate) stack: Rc<Stack<C>>,
+    pub(crate) downstream: Arc<Downstream>,
+    seen: Rc<Seen>,
+    /// The backend's end of a changed protocol, until the client's end is free.
+    tunnel: RefCell<Option<Tunnel>>,
+}
+
+/// Serves HTTP on a client's connection until either side ends it. When `drain` completes, the connection
+/// takes no new requests, finishes those that run, and ends; the caller sets the deadline by dropping the
+/// future. Must run inside a `LocalSet`.
+pub async fn serve<I, C>(io: I, downstream: Downstream, stack: Rc<Stack<C>>, drain: impl Future<Output = ()>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+    C: Connect,
+{
+    let first_byte = stack.limits.first_byte;
+    let downstream = Arc::new(downstream);
+    let seen = Rc::new(Seen::new(&stack.observer, &downstream));
+    let line = Rc::new(Line { stack, downstream, seen, tunnel: RefCell::default() });
+    let mut drain = pin!(drain);
+    let sniffed = tokio::select! {
+        biased;
+        sniffed = tokio::time::timeout(first_byte, sniff(io)) => sniffed,
+        () = &mut drain => return,
+    };
+    match sniffed {
+        Ok(Ok(Sniffed::Http1(io))) => serve_http1(io, line, drain).await,
+        Ok(Ok(Sniffed::Http2(io))) => serve_http2(io, line, drain).await,
+        // Nothing was asked, so nothing is answered.
+        Ok(Err(_)) | Err(_) => {}
+    }
+}
+
+async fn serve_http1<I, C>(io: Prefixed<I>, line: Rc<Line<C>>, mut drain: Pin<&mut impl Future<Output = ()>>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+    C: Connect,
+{
+    let served = Rc::clone(&line);
+    let service = OneAtATime::new(move |request| handle(Rc::clone(&served), request));
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(line.stack.limits.head)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEAD)
+        .max_buf_size(2 * MAX_HEAD)
+        .serve_connection(TokioIo::new(io), service);
+    let mut draining = false;
+    let ended = std::future::poll_fn(|cx| {
+        if !draining && drain.as_mut().poll(cx).is_ready() {
+            draining = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        connection.poll_without_shutdown(cx)
+    });
+    let clean = ended.await.is_ok();
+    let parts = connection.into_parts();
+    let mut io = Prefixed::new(parts.read_buf, parts.io.into_inner());
+    let tunnel = line.tunnel.borrow_mut().take();
+    match tunnel {
+        Some(tunnel) if clean => tunnel.run(io).await,
+        _ => drop(io.shutdown().await),
+    }
+}
+
+async fn serve_http2<I, C>(io: Prefixed<I>, line: Rc<Line<C>>, mut drain: Pin<&mut impl Future<Output = ()>>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+    C: Connect,
+{
+    let limits = line.stack.limits;
+    let mesh_hop = line.downstream.mesh_hop;
+    let service = service_fn(move |request| handle(Rc::clone(&line), request));
+    let mut builder = http2::Builder::new(Local);
+    builder
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEAD as u32)
+        .max_concurrent_streams(if mesh_hop { limits.streams * 10 } else { limits.streams })
+        .initial_stream_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(LOCAL_RESETS)
+        .keep_alive_interval(limits.ping)
+        .keep_alive_timeout(limits.ping)
+        .enable_connect_protocol();
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = drain.as_mut() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+/// Answers one request.
+async fn handle<C: Connect>(
+    line: Rc<Line<C>>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let mut record = line.seen.begin(request.method(), request.uri());
+    let (mut parts, incoming) = request.into_parts();
+    let grpc = is_grpc(&parts.headers);
+    let http2 = parts.version == Version::HTTP_2;
+    let on_upgrade = parts.extensions.remove::<OnUpgrade>();
+    let outcome = match &line.downstream.scope {
+        Scope::Gateway { .. } => roles::gateway(&line, parts, incoming, &mut record).await,
+        Scope::Inbound { .. } => roles::inbound(&line, parts, incoming, &mut record).await,
+        Scope::Outbound { .. } => roles::outbound(&line, parts, incoming, &mut record).await,
+    };
+    Ok(match outcome {
+        Ok(Reply::Backend(response, tail)) => line.backend(response, tail, record),
+        Ok(Reply::Own(response)) => line.own(response, record),
+        Ok(Reply::Tunnel(response, raw, tail)) => {
+            let ends = Ends { raw, tail, on_upgrade: on_upgrade.filter(|_| http2) };
+            line.change(response, ends, record)
+        }
+        Err(error) => {
+            record.failed(&error);
+            let response = answer::error(&error, record.decision(), grpc);
+            line.own(response, record)
+        }
+    })
+}
+
+/// What a change of protocol joins.
+struct Ends {
+    raw: Box<dyn RawIo>,
+    tail: Tail,
+    /// The client's end, when it is a stream of HTTP/2.
+    on_upgrade: Option<OnUpgrade>,
+}
+
+impl<C: Connect> Line<C> {
+    /// Passes on a backend's answer, without what belongs to its connection.
+    fn backend(&self, response: Response<Incoming>, mut tail: Tail, mut record: Record) -> Response<Body> {
+        let (mut parts, incoming) = response.into_parts();
+        record.answered(parts.status);
+        // A backend that names a reserved header is only cleaned, not refused: it is not the one to gain.
+        let _ = strip_connection(&mut parts.headers);
+        let theirs = parts.headers.keys().filter(|name| super::names::is_ours(name.as_str()));
+        let theirs: Vec<_> = theirs.cloned().collect();
+        theirs.into_iter().for_each(|name| drop(parts.headers.remove(name)));
+        let mut response = Response::from_parts(parts, Body::empty());
+        *response.version_mut() = Version::HTTP_11;
+        if let Some(decision) = record.decision().filter(|_| self.downstream.mesh_hop) {
+            answer::mark(&mut response, decision);
+        }
+        tail.record = Some(record);
+        if http_body::Body::is_end_stream(&incoming) {
+            tail.end();
+        } else {
+            *response.body_mut() = Body::answered(incoming, tail);
+        }
+        response
+    }
+
+    /// Passes on an answer made here.
+    fn own(&self, mut response: Response<Body>, mut record: Record) -> Response<Body> {
+        record.answered(response.status());
+        record.answered_bytes(response.body().made_here().unwrap_or(0));
+        if let Some(decision) = record.decision() {
+            answer::mark(&mut response, decision);
+        }
+        response
+    }
+
+    /// Agrees to a change of protocol and joins both ends as soon as the client's is free.
+    fn change(&self, response: Response<()>, ends: Ends, mut record: Record) -> Response<Body> {
+        let mut response = response.map(|()| Body::empty());
+        *response.version_mut() = Version::HTTP_11;
+        let protocol = response.headers().get(http::header::UPGRADE).cloned();
+        let _ = strip_connection(response.headers_mut());
+        record.answered(StatusCode::SWITCHING_PROTOCOLS);
+        let Tail { in_flight, watch, .. } = ends.tail;
+        let tunnel = Tunnel { upstream: ends.raw, record, in_flight, watch };
+        match ends.on_upgrade {
+            Some(on_upgrade) => {
+                *response.status_mut() = StatusCode::OK;
+                tokio::task::spawn_local(async move {
+                    if let Ok(upgraded) = on_upgrade.await {
+                        tunnel.run(TokioIo::new(upgraded)).await;
+                    }
+                });
+            }
+            None => {
+                *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+                let protocol = protocol.unwrap_or_else(|| HeaderValue::from_static("websocket"));
+                let headers = response.headers_mut();
+                headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
+                headers.insert(http::header::UPGRADE, protocol);
+                *self.tunnel.borrow_mut() = Some(tunnel);
+            }
+        }
+        response
+    }
+}

@@ -1,0 +1,291 @@
+//! The record of one exchange: filled while it runs, told to telemetry once when it is over.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use http::{HeaderMap, Method, StatusCode, Uri};
+use mesh_model::mesh::Candidate;
+use mesh_model::{Authority, Mesh, ObjectName, Reason, RequestHead, SpiffeId};
+use mesh_rt::SharedClock;
+use mesh_rt::random::Fast;
+
+use super::downstream::Downstream;
+use super::error::Error;
+use crate::scope::Scope;
+use crate::telemetry::decisions::{At, DecisionId, Record as Decided};
+use crate::telemetry::metrics::Labels;
+use crate::telemetry::trace::TraceContext;
+use crate::telemetry::{Exchange, Side, Telemetry};
+use crate::upstream::{Security, Upstream};
+
+/// What the records of a worker share.
+pub(crate) struct Observer {
+    pub(crate) telemetry: Telemetry,
+    clock: SharedClock,
+    chance: RefCell<Fast>,
+    names: RefCell<HashMap<ObjectName, Arc<str>>>,
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer").field("telemetry", &self.telemetry).finish_non_exhaustive()
+    }
+}
+
+impl Observer {
+    pub(crate) fn new(telemetry: Telemetry, clock: SharedClock) -> Self {
+        let chance = RefCell::new(Fast::from_entropy());
+        Self { telemetry, clock, chance, names: RefCell::default() }
+    }
+
+    /// A service's name as a label. Services are few, and their names are made once.
+    fn label(&self, service: &ObjectName) -> Arc<str> {
+        if let Some(label) = self.names.borrow().get(service) {
+            return Arc::clone(label);
+        }
+        let label: Arc<str> = service.to_string().into();
+        self.names.borrow_mut().insert(service.clone(), Arc::clone(&label));
+        label
+    }
+}
+
+/// What the records of one connection share.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    observer: Rc<Observer>,
+    downstream: Arc<Downstream>,
+    side: Side,
+    labels: Labels,
+    source: Option<String>,
+}
+
+impl Seen {
+    pub(crate) fn new(observer: &Rc<Observer>, downstream: &Arc<Downstream>) -> Self {
+        let mut labels = Labels::default();
+        let peer = downstream.facts.peer.as_ref();
+        if let Some((namespace, account)) = peer.and_then(SpiffeId::service_account) {
+            (labels.source_namespace, labels.source_workload) = (namespace.into(), account.into());
+        }
+        let side = match &downstream.scope {
+            Scope::Gateway { gateway, .. } => {
+                labels.source_workload = Arc::clone(&gateway.name);
+                labels.source_namespace = Arc::clone(&gateway.namespace);
+                Side::Gateway
+            }
+            Scope::Inbound { workload, .. } => {
+                labels.destination_workload = Arc::clone(&workload.name.name);
+                labels.destination_namespace = Arc::clone(&workload.name.namespace);
+                Side::Inbound
+            }
+            Scope::Outbound { namespace, .. } => {
+                labels.source_namespace = Arc::clone(namespace);
+                Side::Outbound
+            }
+        };
+        let source = peer.map(ToString::to_string);
+        Self { observer: Rc::clone(observer), downstream: Arc::clone(downstream), side, labels, source }
+    }
+
+    /// Begins the record of a request.
+    pub(crate) fn begin(self: &Rc<Self>, method: &Method, uri: &Uri) -> Record {
+        Record {
+            started: self.observer.clock.monotonic(),
+            began: self.observer.clock.wall(),
+            seen: Rc::clone(self),
+            method: method.clone(),
+            authority: None,
+            uri: uri.clone(),
+            status: None,
+            reason: Reason::Accepted,
+            received: Rc::default(),
+            sent: 0,
+            route: None,
+            destination: None,
+            upstream: None,
+            identity: None,
+            decision: None,
+            trace: None,
+        }
+    }
+}
+
+/// Where a request went: workload, namespace and service, as labels.
+#[derive(Debug)]
+struct Destination {
+    namespace: Arc<str>,
+    service: Arc<str>,
+    workload: Option<Arc<str>>,
+}
+
+/// The record of one exchange. Dropping it tells it.
+#[derive(Debug)]
+pub(crate) struct Record {
+    seen: Rc<Seen>,
+    started: Instant,
+    began: SystemTime,
+    method: Method,
+    authority: Option<Authority>,
+    uri: Uri,
+    status: Option<StatusCode>,
+    reason: Reason,
+    received: Rc<Cell<u64>>,
+    sent: u64,
+    route: Option<Candidate>,
+    destination: Option<Destination>,
+    upstream: Option<SocketAddr>,
+    identity: Option<SpiffeId>,
+    decision: Option<DecisionId>,
+    trace: Option<(TraceContext, Option<[u8; 8]>)>,
+}
+
+impl Record {
+    /// The decision, once one was made.
+    pub(crate) fn decision(&self) -> Option<DecisionId> {
+        self.decision
+    }
+
+    /// Where bytes of the request's body are counted.
+    pub(crate) fn request_bytes(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.received)
+    }
+
+    /// The head that is decided about, and the snapshot that decides.
+    pub(crate) fn decide(&mut self, mesh: &Arc<Mesh>, head: &RequestHead<'_>, uri: &Uri) {
+        self.authority = Some(head.authority.clone());
+        self.uri = uri.clone();
+        let at = match &self.seen.downstream.scope {
+            Scope::Gateway { gateway, port, sni } => {
+                At::Gateway { gateway: gateway.clone(), port: *port, sni: sni.clone() }
+            }
+            Scope::Inbound { workload, .. } => {
+                // As authorization does: the labels of the snapshot, not those of the accepted connection.
+                let current = mesh.workload(&workload.name).unwrap_or(workload);
+                At::Inbound { workload: Arc::clone(current), facts: self.seen.downstream.facts.clone() }
+            }
+            Scope::Outbound { service, port, namespace } => {
+                At::Outbound { service: Arc::clone(service), port: *port, namespace: Arc::clone(namespace) }
+            }
+        };
+        let decisions = &self.seen.observer.telemetry.decisions;
+        self.decision = Some(decisions.keep(Decided::new(at, mesh, head)));
+    }
+
+    /// Joins or begins the trace of a request and passes it on.
+    pub(crate) fn trace(&mut self, headers: &mut HeaderMap) {
+        let observer = &self.seen.observer;
+        let exported = observer.telemetry.spans.is_enabled();
+        let mut chance = observer.chance.borrow_mut();
+        let (context, parent) = match TraceContext::read(headers) {
+            Some(sent) => (sent.child(&mut chance), Some(sent.span_id)),
+            None => (TraceContext::root(&mut chance, exported), None),
+        };
+        // Without an exporter the client's context passes as it is: a span nobody sees must not be a parent.
+        if exported || parent.is_none() {
+            context.write(headers);
+        }
+        self.trace = Some((context, parent));
+    }
+
+    pub(crate) fn followed(&mut self, rule: &Candidate) {
+        self.route = Some(rule.clone());
+    }
+
+    pub(crate) fn going_to(&mut self, service: &ObjectName) {
+        let label = self.seen.observer.label(service);
+        let namespace = Arc::clone(&service.namespace);
+        self.destination = Some(Destination { namespace, service: label, workload: None });
+    }
+
+    pub(crate) fn tried(&mut self, upstream: &Upstream, workload: Option<&Arc<str>>) {
+        self.upstream = Some(upstream.address);
+        if let Security::Mesh(identity) = &upstream.security {
+            self.identity = Some(identity.clone());
+        }
+        if let Some(destination) = &mut self.destination {
+            destination.workload = workload.cloned();
+        }
+    }
+
+    pub(crate) fn failed(&mut self, error: &Error) {
+        self.reason = error.meaning().reason;
+    }
+
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    pub(crate) fn answered_bytes(&mut self, count: u64) {
+        self.sent += count;
+    }
+
+    /// The exchange ended before its answer was complete.
+    pub(crate) fn broken(&mut self, reason: Reason) {
+        self.reason = reason;
+    }
+
+    /// Bytes of a tunnel, towards the backend and back.
+    pub(crate) fn carried(&mut self, up: u64, down: u64) {
+        self.received.set(self.received.get() + up);
+        self.sent += down;
+    }
+
+    fn labels(&self) -> Labels {
+        let mut labels = self.seen.labels.clone();
+        if let Some(to) = &self.destination {
+            labels.destination_namespace = Arc::clone(&to.namespace);
+            labels.service = Arc::clone(&to.service);
+            if let Some(workload) = &to.workload {
+                labels.destination_workload = Arc::clone(workload);
+            }
+        }
+        labels
+    }
+
+    fn destination_identity(&self) -> Option<String> {
+        match &self.seen.downstream.scope {
+            Scope::Inbound { workload, .. } => Some(workload.identity.to_string()),
+            Scope::Gateway { .. } | Scope::Outbound { .. } => self.identity.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let Observer { telemetry, clock, chance, .. } = &*self.seen.observer;
+        let (trace, parent) = self.trace.unwrap_or_else(|| {
+            let mut chance = chance.borrow_mut();
+            (TraceContext::root(&mut chance, false), None)
+        });
+        // 0: the client was gone before there was an answer.
+        let status = self.status.map_or(0, |status| status.as_u16());
+        let words = telemetry.wants_words(status, self.reason, trace.sampled);
+        let authority = self.authority.as_ref().filter(|_| words).map(ToString::to_string);
+        let destination = if words { self.destination_identity() } else { None };
+        let route = self.route.as_ref().filter(|_| words).map(|rule| rule.route().source.to_string());
+        telemetry.finished(&Exchange {
+            side: self.seen.side,
+            began: self.began,
+            took: clock.monotonic().saturating_duration_since(self.started),
+            method: self.method.as_str(),
+            authority: authority.as_deref().unwrap_or_default(),
+            path: self.uri.path(),
+            status,
+            reason: self.reason,
+            received: self.received.get(),
+            sent: self.sent,
+            source_identity: self.seen.source.as_deref(),
+            destination_identity: destination.as_deref(),
+            route,
+            upstream: self.upstream,
+            decision: self.decision,
+            trace,
+            parent,
+            labels: self.labels(),
+        });
+    }
+}

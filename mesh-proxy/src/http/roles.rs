@@ -1,0 +1,261 @@
+//! The three roles, each one function read from top to bottom: what happens to a request at a gateway, on
+//! its way out of a workload, and on its way in.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method};
+use hyper::body::Incoming;
+use mesh_model::engine::{Routed, route_request};
+use mesh_model::filter::Filter;
+use mesh_model::matcher::PathMatch;
+use mesh_model::mesh::Candidate;
+use mesh_model::route::Timeouts;
+use mesh_model::{Mesh, Reason, RouteKind};
+
+use super::answer;
+use super::call::{Call, Reply};
+use super::connection::Line;
+use super::error::Error;
+use super::facts::Facts;
+use super::record::Record;
+use super::{head, names};
+use crate::layers::forward::{Chosen, Plan, forward, one_try_with};
+use crate::layers::{cors, headers, mirror, redirect, rewrite};
+use crate::scope::Scope;
+use crate::upstream::{Connect, Security, Speaks, Upstream};
+use mesh_model::backend::Target;
+
+/// A request at a gateway: strict reading, one decision, the rule's filters, a backend.
+pub(super) async fn gateway<C: Connect>(
+    line: &Rc<Line<C>>,
+    parts: Parts,
+    incoming: Incoming,
+    record: &mut Record,
+) -> Result<Reply, Error> {
+    let mesh = line.stack.mesh.current();
+    let mut call = admit(line, &mesh, parts, incoming, record)?;
+    let routed = decide(line, &mesh, &call)?;
+    record.trace(&mut call.head.headers);
+    forwarded(line, &mut call.head.headers);
+    match routed {
+        Routed::Rule(rule) => follow(line, mesh, &rule, call, record).await,
+        Routed::Refused { .. } | Routed::Service { .. } => {
+            Err(Error::Refused(http::StatusCode::NOT_FOUND, Reason::NoRoute))
+        }
+    }
+}
+
+/// A request of the application beside this proxy: the service's routes, or simply the service.
+pub(super) async fn outbound<C: Connect>(
+    line: &Rc<Line<C>>,
+    parts: Parts,
+    incoming: Incoming,
+    record: &mut Record,
+) -> Result<Reply, Error> {
+    let mesh = line.stack.mesh.current();
+    let mut call = admit(line, &mesh, parts, incoming, record)?;
+    call.direct = true;
+    let routed = decide(line, &mesh, &call)?;
+    record.trace(&mut call.head.headers);
+    match routed {
+        Routed::Rule(rule) => follow(line, mesh, &rule, call, record).await,
+        Routed::Service { service, port } => {
+            let plan = Plan {
+                service: service.name.clone(),
+                port,
+                timeouts: Timeouts::default(),
+                retry: None,
+                grpc: false,
+            };
+            record.going_to(&plan.service);
+            forward(&line.stack, mesh, call, plan, record).await
+        }
+        Routed::Refused { .. } => Err(Error::Refused(http::StatusCode::NOT_FOUND, Reason::NoRoute)),
+    }
+}
+
+/// A request at its destination: authorization, the client's identity in place of what it claims, then the
+/// application.
+pub(super) async fn inbound<C: Connect>(
+    line: &Rc<Line<C>>,
+    parts: Parts,
+    incoming: Incoming,
+    record: &mut Record,
+) -> Result<Reply, Error> {
+    let Scope::Inbound { application, .. } = &line.downstream.scope else {
+        return Err(Error::Refused(http::StatusCode::NOT_FOUND, Reason::NoRoute));
+    };
+    let mesh = line.stack.mesh.current();
+    let mut call = admit(line, &mesh, parts, incoming, record)?;
+    let verdict = line.stack.admits(&mesh, &line.downstream, &call.head.view());
+    if !verdict.allowed {
+        return Err(Error::Denied(verdict.reason));
+    }
+    drop(mesh);
+    let facts = Rc::new(Facts::new(&call.head, &line.downstream));
+    let mut watch = line.stack.streams.watch(&facts);
+    record.trace(&mut call.head.headers);
+    identify(line, &mut call.head.headers);
+    let http1 = call.marked_http1 || !call.http2 || call.head.upgrade.is_some();
+    let speaks = if http1 { Speaks::Http1 } else { Speaks::Http2 };
+    let upstream = Upstream { address: *application, security: Security::Application, speaks };
+    record.tried(&upstream, None);
+    let chosen = Chosen { upstream, http1, in_flight: None, workload: None };
+    let mut reply = tokio::select! {
+        biased;
+        () = watch.revoked() => return Err(Error::Denied(Reason::DeniedByPolicy)),
+        reply = one_try_with(&line.stack, &mut call, &chosen) => reply?,
+    };
+    if let Some(tail) = reply.tail_mut() {
+        tail.watch = Some(watch);
+    }
+    Ok(reply)
+}
+
+/// Reads the head strictly and remembers it.
+fn admit<C: Connect>(
+    line: &Rc<Line<C>>,
+    mesh: &Arc<Mesh>,
+    mut parts: Parts,
+    incoming: Incoming,
+    record: &mut Record,
+) -> Result<Call, Error> {
+    let accepted = head::accept(&mut parts, line.downstream.sender())?;
+    let pause = line.stack.limits.body_pause;
+    let call = Call::new(parts, accepted, incoming, pause, record.request_bytes());
+    record.decide(mesh, &call.head.view(), &call.head.uri);
+    Ok(call)
+}
+
+/// Asks the engine. TRACE is refused unless a rule names it: it shows headers to scripts.
+fn decide<C: Connect>(line: &Line<C>, mesh: &Mesh, call: &Call) -> Result<Routed, Error> {
+    let no_route = Routed::Refused { status: 404, reason: Reason::NoRoute };
+    let routed =
+        line.downstream.place().map_or(no_route, |place| route_request(mesh, place, &call.head.view()));
+    let trace = call.head.method == Method::TRACE;
+    match &routed {
+        Routed::Rule(rule) if trace && rule.alternative().method.as_ref() != Some(&Method::TRACE) => {
+            Err(Error::Method)
+        }
+        Routed::Refused { .. } | Routed::Service { .. } if trace => Err(Error::Method),
+        Routed::Refused { status, reason } => {
+            let status = http::StatusCode::from_u16(*status).unwrap_or(http::StatusCode::NOT_FOUND);
+            Err(Error::Refused(status, *reason))
+        }
+        Routed::Rule(_) | Routed::Service { .. } => Ok(routed),
+    }
+}
+
+/// Carries out a rule: its filters in their order, its backend, its edits of the answer.
+async fn follow<C: Connect>(
+    line: &Rc<Line<C>>,
+    mesh: Arc<Mesh>,
+    rule: &Candidate,
+    mut call: Call,
+    record: &mut Record,
+) -> Result<Reply, Error> {
+    record.followed(rule);
+    let filters = &rule.rule().filters;
+    let mut marks = None;
+    for filter in filters {
+        match filter {
+            Filter::Cors(rules) => match cors::apply(rules, &call.head.method, &call.head.headers) {
+                cors::Outcome::Preflight(headers) => return Ok(Reply::Own(answer::no_content(headers))),
+                cors::Outcome::Forward(headers) => marks = Some(headers),
+                cors::Outcome::SameOrigin => {}
+            },
+            Filter::Redirect(to) => return Ok(Reply::Own(redirected(line, rule, to, &call))),
+            _ => before(filter, rule, &mut call),
+        }
+    }
+    let (route, place) = (&rule.route().key, rule.rule_index());
+    mirror::start(&line.stack, (route, place), filters, &mut call);
+    let backends = &rule.rule().backends;
+    let backend = line.stack.balancer.backend(route, place, backends).ok_or(Error::NoBackend)?;
+    let Target::Service { service, port } = &backend.target else { return Err(Error::NoBackend) };
+    for filter in &backend.filters {
+        before(filter, rule, &mut call);
+    }
+    record.going_to(service);
+    let plan = Plan {
+        service: service.clone(),
+        port: *port,
+        timeouts: rule.rule().timeouts,
+        retry: rule.rule().retry.as_ref(),
+        grpc: rule.route().kind == RouteKind::Grpc,
+    };
+    let mut reply = forward(&line.stack, mesh, call, plan, record).await?;
+    for filter in backend.filters.iter().chain(filters) {
+        if let Filter::ResponseHeaders(edit) = filter {
+            headers::apply(edit, reply.headers_mut());
+        }
+    }
+    if let Some(marks) = marks {
+        cors::mark(reply.headers_mut(), marks);
+    }
+    Ok(reply)
+}
+
+/// What a filter does to a request before it is sent.
+fn before(filter: &Filter, rule: &Candidate, call: &mut Call) {
+    match filter {
+        Filter::RequestHeaders(edit) => headers::apply(edit, &mut call.head.headers),
+        Filter::Rewrite(to) => {
+            rewrite::apply(to, &mut call.head.authority, &mut call.head.uri, matched(rule));
+        }
+        // Carried out elsewhere: around the exchange, or instead of it.
+        Filter::Cors(_) | Filter::Mirror(_) | Filter::Redirect(_) | Filter::ResponseHeaders(_) => {}
+    }
+}
+
+fn matched(rule: &Candidate) -> &str {
+    match &rule.alternative().path {
+        PathMatch::Prefix(prefix) => prefix,
+        PathMatch::Exact(_) | PathMatch::Regex(_) => "",
+    }
+}
+
+fn redirected<C: Connect>(
+    line: &Line<C>,
+    rule: &Candidate,
+    to: &mesh_model::filter::Redirect,
+    call: &Call,
+) -> http::Response<super::Body> {
+    let port = match &line.downstream.scope {
+        Scope::Gateway { port, .. } | Scope::Outbound { port, .. } => *port,
+        Scope::Inbound { application, .. } => application.port(),
+    };
+    let from = redirect::From {
+        scheme: scheme(line),
+        authority: &call.head.authority,
+        port,
+        path: call.head.uri.path(),
+        query: call.head.uri.query(),
+        matched: matched(rule),
+    };
+    answer::redirect(to.status, &redirect::location(to, from))
+}
+
+fn scheme<C: Connect>(line: &Line<C>) -> &'static str {
+    if line.downstream.tls { "https" } else { "http" }
+}
+
+/// Tells backends who the client of the gateway is, in place of what the client claimed.
+fn forwarded<C: Connect>(line: &Line<C>, headers: &mut HeaderMap) {
+    let source = line.downstream.facts.source.to_canonical();
+    if let Ok(address) = HeaderValue::from_str(&source.to_string()) {
+        headers.insert(&names::FORWARDED_FOR, address);
+    }
+    headers.insert(&names::FORWARDED_PROTO, HeaderValue::from_static(scheme(line)));
+}
+
+/// Tells the application who its client is: what TLS proved, or nothing.
+fn identify<C: Connect>(line: &Line<C>, headers: &mut HeaderMap) {
+    let Some(peer) = &line.downstream.facts.peer else { return };
+    let Scope::Inbound { workload, .. } = &line.downstream.scope else { return };
+    if let Ok(value) = HeaderValue::from_str(&format!("By={};URI={peer}", workload.identity)) {
+        headers.insert(&names::CLIENT_IDENTITY, value);
+    }
+}

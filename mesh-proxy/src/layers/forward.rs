@@ -1,0 +1,302 @@
+//! Sends a request to an endpoint of its service, within its time limits and as often as its retries allow.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use mesh_model::backend::Endpoint;
+use mesh_model::route::{Retry, Timeouts};
+use mesh_model::{AppProtocol, Mesh, ObjectName, Transport};
+
+use super::retry::{Next, Policy};
+use crate::balance::InFlight;
+use crate::http::body::{Body, Replay, Tail};
+use crate::http::call::{Call, Head, Reply, Shape};
+use crate::http::record::Record;
+use crate::http::{Error, Stack};
+use crate::pool::{Answer, Lease, SendError};
+use crate::upstream::{Connect, Security, Speaks, Upstream};
+
+/// Where a request goes and within which limits.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan<'r> {
+    pub(crate) service: ObjectName,
+    pub(crate) port: u16,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) retry: Option<&'r Retry>,
+    /// The rule is one of gRPC.
+    pub(crate) grpc: bool,
+}
+
+/// One endpoint, chosen for one try.
+pub(crate) struct Chosen {
+    pub(crate) upstream: Upstream,
+    /// The application at the other end speaks HTTP/1.
+    pub(crate) http1: bool,
+    pub(crate) in_flight: Option<InFlight>,
+    /// What is behind the endpoint.
+    pub(crate) workload: Option<Arc<str>>,
+}
+
+/// The body between tries.
+enum Outgoing {
+    None,
+    Once(Option<Body>),
+    Replay(Replay),
+}
+
+impl Outgoing {
+    fn new(call: &mut Call, may_resend: bool) -> Self {
+        if let Some(teed) = call.teed.take() {
+            return Self::Once(Some(teed));
+        }
+        match call.body.take() {
+            None => Self::None,
+            Some(received) if may_resend => Self::Replay(Replay::new(received)),
+            Some(received) => Self::Once(Some(Body::received(received))),
+        }
+    }
+
+    /// The body for another try, if it is still whole.
+    fn take(&mut self) -> Option<Body> {
+        match self {
+            Self::None => Some(Body::empty()),
+            Self::Once(body) => body.take(),
+            Self::Replay(replay) => replay.is_whole().then(|| Body::replayed(replay.reader())),
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Once(body) => body.is_some(),
+            Self::Replay(replay) => replay.is_whole(),
+        }
+    }
+}
+
+/// Sends a request and waits for the head of its answer.
+///
+/// # Errors
+/// What the client is to be told when no try brought an answer.
+pub(crate) async fn forward<C: Connect>(
+    stack: &Stack<C>,
+    mesh: Arc<Mesh>,
+    call: Call,
+    plan: Plan<'_>,
+    record: &mut Record,
+) -> Result<Reply, Error> {
+    stack.budget.earn();
+    let limit = shorter(plan.timeouts.request, call.is_grpc().then(|| grpc_timeout(&call.head)).flatten());
+    within(limit, tries(stack, mesh, call, plan, record)).await
+}
+
+async fn tries<C: Connect>(
+    stack: &Stack<C>,
+    mesh: Arc<Mesh>,
+    mut call: Call,
+    plan: Plan<'_>,
+    record: &mut Record,
+) -> Result<Reply, Error> {
+    let policy = Policy::new(plan.retry, &call.head.method);
+    let mut body = Outgoing::new(&mut call, policy.may_resend());
+    let mut tried: Vec<SocketAddr> = Vec::new();
+    let mut mesh = Some(mesh);
+    for count in 1u32.. {
+        // The first try uses the snapshot of the decision; a later one sees endpoints that came since.
+        let snapshot = mesh.take().unwrap_or_else(|| stack.mesh.current());
+        let mut chosen = choose(stack, &snapshot, &plan, &call.shape(), &tried)?;
+        drop(snapshot);
+        record.tried(&chosen.upstream, chosen.workload.as_ref());
+        let in_flight = chosen.in_flight.take();
+        let limit = plan.timeouts.backend_request;
+        let outcome = within(limit, one_try(stack, &mut call, &chosen, &mut body, policy)).await;
+        let next = match &outcome {
+            Ok(reply) => policy.after_status(status(reply), count),
+            Err(error) => policy.after_error(error, count),
+        };
+        let Next::Again(pause) = next else { return outcome.map(|reply| counted(reply, in_flight)) };
+        if !body.is_whole() || !stack.budget.spend() {
+            return outcome.map(|reply| counted(reply, in_flight));
+        }
+        stack.observer.telemetry.metrics.retries.inc();
+        drop((outcome, in_flight));
+        tried.push(chosen.upstream.address);
+        tokio::time::sleep(stack.balancer.jitter(pause)).await;
+    }
+    Err(Error::NoEndpoint)
+}
+
+fn status(reply: &Reply) -> StatusCode {
+    match reply {
+        Reply::Backend(response, _) => response.status(),
+        Reply::Own(response) => response.status(),
+        Reply::Tunnel(response, ..) => response.status(),
+    }
+}
+
+fn counted(mut reply: Reply, in_flight: Option<InFlight>) -> Reply {
+    if let Some(tail) = reply.tail_mut() {
+        tail.in_flight = in_flight;
+    }
+    reply
+}
+
+/// Sends the request once. A connection that had been used before and that its peer closed meanwhile does
+/// not count as a try, when the request can be sent again.
+pub(crate) async fn one_try_with<C: Connect>(
+    stack: &Stack<C>,
+    call: &mut Call,
+    chosen: &Chosen,
+) -> Result<Reply, Error> {
+    let policy = Policy::new(None, &call.head.method);
+    let mut body = Outgoing::new(call, policy.may_resend());
+    one_try(stack, call, chosen, &mut body, policy).await
+}
+
+async fn one_try<C: Connect>(
+    stack: &Stack<C>,
+    call: &mut Call,
+    chosen: &Chosen,
+    body: &mut Outgoing,
+    policy: Policy<'_>,
+) -> Result<Reply, Error> {
+    let mut fresh = false;
+    loop {
+        let lease = match fresh {
+            false => stack.pool.checkout(&chosen.upstream).await?,
+            true => stack.pool.checkout_new(&chosen.upstream).await?,
+        };
+        let error = match send(call, chosen, body, lease).await? {
+            Ok(answer) => return reply(answer, call.head.upgrade.is_some()).await,
+            Err(error) => error,
+        };
+        let stale = error.reused && !fresh && !error.garbled;
+        let harmless = error.unsent.is_some() || error.unprocessed || policy.is_idempotent();
+        if let (Some(request), Outgoing::Once(kept)) = (error.unsent, &mut *body) {
+            *kept = Some(request.into_body());
+        }
+        if !(stale && harmless && body.is_whole()) {
+            return Err(Error::Reset { unprocessed: error.unprocessed });
+        }
+        fresh = true;
+    }
+}
+
+async fn send(
+    call: &Call,
+    chosen: &Chosen,
+    body: &mut Outgoing,
+    lease: Lease,
+) -> Result<Result<Answer, SendError>, Error> {
+    let body = body.take().ok_or(Error::Reset { unprocessed: false })?;
+    let request = call.head.clone().request(&chosen.upstream, chosen.http1, body);
+    Ok(lease.send(request).await)
+}
+
+/// Makes a reply of an answer: a tunnel when the backend agreed to change the protocol, and only then.
+async fn reply(answer: Answer, wanted: bool) -> Result<Reply, Error> {
+    let Answer { mut response, give_back } = answer;
+    let http2 = response.version() == http::Version::HTTP_2;
+    let agreed = match http2 {
+        true => wanted && response.status().is_success(),
+        false => response.status() == StatusCode::SWITCHING_PROTOCOLS,
+    };
+    if !agreed {
+        let tail = Tail { give_back: Some(give_back), ..Tail::default() };
+        return Ok(Reply::Backend(response, tail));
+    }
+    if !wanted {
+        return Err(Error::UpgradeRefused);
+    }
+    let raw: Box<dyn crate::http::raw::RawIo> = if http2 {
+        let upgraded = hyper::upgrade::on(&mut response).await.map_err(|_| Error::UpgradeRefused)?;
+        Box::new(TokioIo::new(upgraded))
+    } else {
+        give_back.into_raw().await.ok_or(Error::UpgradeRefused)?
+    };
+    let (parts, _) = response.into_parts();
+    Ok(Reply::Tunnel(Response::from_parts(parts, ()), raw, Tail::default()))
+}
+
+/// Chooses an endpoint of the plan's service.
+pub(crate) fn choose<C: Connect>(
+    stack: &Stack<C>,
+    mesh: &Mesh,
+    plan: &Plan<'_>,
+    shape: &Shape,
+    tried: &[SocketAddr],
+) -> Result<Chosen, Error> {
+    let service = mesh.service(&plan.service).ok_or(Error::NoBackend)?;
+    let port = service.port(plan.port, Transport::Tcp).ok_or(Error::NoBackend)?;
+    let set = mesh.endpoints(&plan.service, Transport::Tcp, plan.port).ok_or(Error::NoEndpoint)?;
+    let found = stack.balancer.endpoint(&plan.service, plan.port, set, tried);
+    let (endpoint, in_flight) = found.ok_or(Error::NoEndpoint)?;
+    let http2 = wants_http2(port.protocol, plan.grpc, shape);
+    let upstream = upstream(mesh, plan, &endpoint, http2);
+    Ok(Chosen { upstream, http1: !http2, in_flight: Some(in_flight), workload: Some(endpoint.workload) })
+}
+
+/// Whether the application is to be spoken to in HTTP/2. Where nothing is declared, an application that is
+/// dialled directly gets what its client speaks, and one behind a gateway HTTP/1.1.
+fn wants_http2(protocol: AppProtocol, grpc: bool, shape: &Shape) -> bool {
+    match protocol {
+        _ if shape.upgrade => false,
+        AppProtocol::Grpc | AppProtocol::Http2 => true,
+        AppProtocol::Http1 | AppProtocol::WebSocket => false,
+        AppProtocol::Detect | AppProtocol::Tcp | AppProtocol::Tls => {
+            grpc || shape.grpc || (shape.http2 && shape.direct)
+        }
+    }
+}
+
+fn upstream(mesh: &Mesh, plan: &Plan<'_>, endpoint: &Endpoint, http2: bool) -> Upstream {
+    let plain = if http2 { Speaks::Http2 } else { Speaks::Http1 };
+    let (security, speaks) = match &endpoint.identity {
+        // Between proxies everything is multiplexed; the mark says what the application speaks.
+        Some(identity) => (Security::Mesh(identity.clone()), Speaks::Http2),
+        None => match mesh.backend_tls(&plan.service, plan.port) {
+            Some(policy) => (Security::Tls(Arc::clone(policy)), plain),
+            None => (Security::Plain, plain),
+        },
+    };
+    Upstream { address: endpoint.address, security, speaks }
+}
+
+/// Runs a future within a limit, if there is one.
+pub(crate) async fn within<T>(
+    limit: Option<Duration>,
+    future: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    match limit {
+        None => future.await,
+        Some(limit) => tokio::time::timeout(limit, future).await.unwrap_or(Err(Error::Timeout)),
+    }
+}
+
+fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// The deadline of a gRPC call: at most eight digits and a unit (gRPC over HTTP/2, `Timeout`).
+fn grpc_timeout(head: &Head) -> Option<Duration> {
+    let text = head.headers.get(&crate::http::names::GRPC_TIMEOUT)?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let valid = (1..=8).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    let amount: u64 = if valid { digits.parse().ok()? } else { return None };
+    Some(match unit {
+        "H" => Duration::from_secs(amount * 3600),
+        "M" => Duration::from_secs(amount * 60),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}

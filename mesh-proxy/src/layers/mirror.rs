@@ -1,0 +1,128 @@
+//! Copies of requests for other backends (Gateway API, `HTTPRequestMirrorFilter`). A copy is dropped when
+//! there are too many or when it is slow; nothing of it ever reaches the client.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http_body::Body as _;
+use mesh_model::ResourceKey;
+use mesh_model::backend::Target;
+use mesh_model::filter::{Filter, Mirror};
+use mesh_model::route::Timeouts;
+
+use super::forward::{Plan, choose, within};
+use crate::http::body::{Body, tee};
+use crate::http::call::{Call, Head, Shape};
+use crate::http::{Error, Stack};
+use crate::upstream::Connect;
+
+/// Copies of one worker under way at a time.
+const MOST: usize = 256;
+/// A copy that takes longer is given up.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Copies under way.
+#[derive(Debug, Default, Clone)]
+pub struct UnderWay(Rc<Cell<usize>>);
+
+struct Place(UnderWay);
+
+impl UnderWay {
+    fn place(&self) -> Option<Place> {
+        let free = self.0.get() < MOST;
+        if free {
+            self.0.set(self.0.get() + 1);
+        }
+        free.then(|| Place(self.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.set(self.0.0.get().saturating_sub(1));
+    }
+}
+
+/// Sends copies of this request to the mirrors whose share it falls into.
+pub(crate) fn start<C: Connect>(
+    stack: &Rc<Stack<C>>,
+    rule: (&ResourceKey, usize),
+    filters: &[Filter],
+    call: &mut Call,
+) {
+    if call.head.upgrade.is_some() {
+        return;
+    }
+    let mut targets = Vec::new();
+    for (place, filter) in filters.iter().enumerate() {
+        let Filter::Mirror(mirror) = filter else { continue };
+        let Target::Service { service, port } = &mirror.target else { continue };
+        if falls_into(stack, rule, place, mirror) {
+            match stack.mirrors.place() {
+                Some(place) => targets.push((service.clone(), *port, place)),
+                None => drop(stack.observer.telemetry.metrics.mirrors_dropped.inc()),
+            }
+        }
+    }
+    if targets.is_empty() {
+        return;
+    }
+    let mut copies = match call.body.take() {
+        None => Vec::new(),
+        Some(body) => {
+            let (original, copies) = tee(Body::received(body), targets.len());
+            call.teed = Some(Body::teed(original));
+            copies
+        }
+    };
+    for (service, port, place) in targets {
+        let body = copies.pop().map_or_else(Body::empty, Body::copied);
+        let plan = Plan { service, port, timeouts: Timeouts::default(), retry: None, grpc: call.is_grpc() };
+        let sent = send(Rc::clone(stack), call.head.clone(), call.shape(), plan, body);
+        tokio::task::spawn_local(async move {
+            let _place = place;
+            let _ = within(Some(LONGEST), sent).await;
+        });
+    }
+}
+
+fn falls_into<C: Connect>(
+    stack: &Stack<C>,
+    (route, rule): (&ResourceKey, usize),
+    place: usize,
+    mirror: &Mirror,
+) -> bool {
+    stack.balancer.share(route, (rule, place), mirror.numerator, mirror.denominator)
+}
+
+async fn send<C: Connect>(
+    stack: Rc<Stack<C>>,
+    head: Head,
+    shape: Shape,
+    plan: Plan<'static>,
+    body: Body,
+) -> Result<(), Error> {
+    let mesh = stack.mesh.current();
+    let mut chosen = choose(&stack, &mesh, &plan, &shape, &[])?;
+    drop(mesh);
+    let _in_flight = chosen.in_flight.take();
+    let lease = stack.pool.checkout(&chosen.upstream).await?;
+    let answer = match lease.send(head.request(&chosen.upstream, chosen.http1, body)).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            stack.observer.telemetry.metrics.mirrors_dropped.inc();
+            return Err(Error::Reset { unprocessed: false });
+        }
+    };
+    let mut incoming = answer.response.into_body();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await {
+        if frame.is_err() {
+            return Err(Error::Reset { unprocessed: false });
+        }
+    }
+    answer.give_back.give();
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! Upstream HTTP connections of one worker, kept and shared. No lock: a pool belongs to one thread.
+//!
+//! HTTP/1 connections carry one request at a time and wait in a list between two; HTTP/2 connections are
+//! shared up to their capacity. A connection is used again only after its last exchange ended cleanly.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::http::Body;
+use crate::http::raw::RawIo;
+use crate::upstream::{Connect, ConnectError, Speaks, Upstream};
+
+mod h1;
+mod h2;
+
+use h1::Http1;
+use h2::Http2;
+
+/// Limits of a pool.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Idle HTTP/1 connections kept per upstream.
+    pub idle_per_upstream: usize,
+    /// How long an HTTP/1 connection may wait for its next request.
+    pub idle: Duration,
+    /// Requests that share one HTTP/2 connection.
+    pub streams: u32,
+    /// How long a connection may take to be made.
+    pub connect: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            idle_per_upstream: 128,
+            idle: Duration::from_secs(45),
+            streams: 100,
+            connect: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The pool of a worker.
+#[derive(Debug)]
+pub struct Pool<C> {
+    connect: C,
+    limits: Limits,
+    slots: RefCell<HashMap<Upstream, Rc<Slot>>>,
+    opened: Rc<Cell<u64>>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    http1: Rc<h1::Idle>,
+    http2: h2::Shared,
+}
+
+/// Why a request that got a connection has no answer.
+#[derive(Debug)]
+pub struct SendError {
+    /// The request, when nothing of it was sent.
+    pub unsent: Option<Box<Request<Body>>>,
+    /// Nothing of the request can have been processed, though it may have been sent.
+    pub unprocessed: bool,
+    /// The connection had served a request before, so that its peer may just have closed it.
+    pub reused: bool,
+    /// The answer is not HTTP.
+    pub garbled: bool,
+}
+
+/// One exchange's hold on a connection.
+#[derive(Debug)]
+pub struct Lease(Held);
+
+#[derive(Debug)]
+enum Held {
+    One(Http1),
+    Shared(Http2),
+}
+
+/// An answer and what remains to be done with its connection.
+#[derive(Debug)]
+pub struct Answer {
+    /// Head and body.
+    pub response: Response<Incoming>,
+    /// Given when the body ended cleanly.
+    pub give_back: GiveBack,
+}
+
+/// A connection on its way back. Dropping it closes an HTTP/1 connection.
+#[derive(Debug)]
+pub struct GiveBack(Option<Held>);
+
+impl<C: Connect> Pool<C> {
+    /// An empty pool that connects through `connect`.
+    pub fn new(connect: C, limits: Limits) -> Self {
+        Self { connect, limits, slots: RefCell::default(), opened: Rc::default() }
+    }
+
+    /// A connection to an upstream: one that waits, else a new one.
+    ///
+    /// # Errors
+    /// Why no connection could be made; nothing was sent.
+    pub async fn checkout(&self, upstream: &Upstream) -> Result<Lease, ConnectError> {
+        let slot = self.slot(upstream);
+        if upstream.speaks == Speaks::Http2 {
+            return slot.http2.checkout(self, upstream).await.map(|held| Lease(Held::Shared(held)));
+        }
+        if let Some(waiting) = slot.http1.take(self.limits.idle) {
+            return Ok(Lease(Held::One(waiting)));
+        }
+        let io = self.open(upstream).await?;
+        let held = h1::handshake(io, &slot.http1).await;
+        held.map(|held| Lease(Held::One(held))).map_err(|problem| broken(upstream, problem))
+    }
+
+    /// A new HTTP/1 connection, whatever waits.
+    ///
+    /// # Errors
+    /// As [`Pool::checkout`].
+    pub async fn checkout_new(&self, upstream: &Upstream) -> Result<Lease, ConnectError> {
+        if upstream.speaks == Speaks::Http2 {
+            return self.checkout(upstream).await;
+        }
+        let slot = self.slot(upstream);
+        let io = self.open(upstream).await?;
+        let held = h1::handshake(io, &slot.http1).await;
+        held.map(|held| Lease(Held::One(held))).map_err(|problem| broken(upstream, problem))
+    }
+
+    /// How many connections were opened.
+    pub fn opened(&self) -> u64 {
+        self.opened.get()
+    }
+
+    /// Closes what has waited too long and forgets upstreams without connections.
+    pub fn sweep(&self) {
+        let idle = self.limits.idle;
+        self.slots.borrow_mut().retain(|_, slot| {
+            slot.http1.sweep(idle, self.limits.idle_per_upstream);
+            slot.http2.sweep(idle);
+            Rc::strong_count(slot) > 1 || !slot.http1.is_empty() || !slot.http2.is_empty()
+        });
+    }
+
+    fn slot(&self, upstream: &Upstream) -> Rc<Slot> {
+        if let Some(slot) = self.slots.borrow().get(upstream) {
+            return Rc::clone(slot);
+        }
+        let slot = Rc::new(Slot::default());
+        slot.http1.limit(self.limits.idle_per_upstream);
+        self.slots.borrow_mut().insert(upstream.clone(), Rc::clone(&slot));
+        slot
+    }
+
+    async fn open(&self, upstream: &Upstream) -> Result<C::Io, ConnectError> {
+        self.opened.set(self.opened.get() + 1);
+        let opened = tokio::time::timeout(self.limits.connect, self.connect.connect(upstream)).await;
+        opened.unwrap_or(Err(ConnectError::TimedOut(upstream.address)))
+    }
+}
+
+fn broken(upstream: &Upstream, problem: hyper::Error) -> ConnectError {
+    ConnectError::Io { address: upstream.address, problem: std::io::Error::other(problem) }
+}
+
+impl Lease {
+    /// Sends a request and waits for the head of its answer. Dropping the future ends the exchange.
+    ///
+    /// # Errors
+    /// What happened, and whether the request may be sent again.
+    pub async fn send(self, request: Request<Body>) -> Result<Answer, SendError> {
+        match self.0 {
+            Held::One(held) => {
+                let (response, held) = held.send(request).await?;
+                Ok(Answer { response, give_back: GiveBack(Some(Held::One(held))) })
+            }
+            Held::Shared(held) => {
+                let (response, held) = held.send(request).await?;
+                Ok(Answer { response, give_back: GiveBack(Some(Held::Shared(held))) })
+            }
+        }
+    }
+}
+
+impl GiveBack {
+    /// Puts the connection back.
+    pub fn give(mut self) {
+        if let Some(Held::One(held)) = self.0.take() {
+            held.give_back();
+        }
+    }
+
+    /// After 101 the raw bytes of an HTTP/1 connection; `None` for HTTP/2, where the answer carries them.
+    pub(crate) async fn into_raw(mut self) -> Option<Box<dyn RawIo>> {
+        match self.0.take() {
+            Some(Held::One(held)) => held.into_raw().await,
+            _ => None,
+        }
+    }
+}
+
+/// When something was last used.
+fn now() -> Instant {
+    Instant::now()
+}
