@@ -1,14 +1,14 @@
 //! `xtask extra`: what takes longer or needs more tools than every change should pay for.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Context;
 use serde::Deserialize;
 
 use crate::config::Config;
+use crate::fuzz;
 use crate::step::{self, Steps};
-use crate::suite;
 
 /// The version of cargo-deny that deny.toml is written for.
 const DENY: &str = "0.20.2";
@@ -33,7 +33,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     steps.run("documentation", || documentation(config));
     steps.run("features alone", || features(config));
     steps.run("packages", || packages(config));
-    steps.run("fuzz targets", || fuzz(config));
+    steps.run("fuzz targets", || fuzz::find_planted(config));
     steps.run("deny", || deny(config));
     steps.finish()
 }
@@ -63,14 +63,6 @@ fn features(config: &Config) -> anyhow::Result<()> {
 /// Every published crate packages, and what is in the package compiles alone.
 fn packages(config: &Config) -> anyhow::Result<()> {
     step::succeed(step::cargo(config, &["package", "--locked", "--workspace", "--allow-dirty"]))
-}
-
-/// The fuzz targets compile with the coverage that libFuzzer needs.
-fn fuzz(config: &Config) -> anyhow::Result<()> {
-    let target = config.root.join("fuzz/target");
-    let mut build = suite::outside(config, Path::new("fuzz"), &["build", "--locked", "--bins"], &target);
-    build.env("RUSTFLAGS", "--cfg fuzzing");
-    step::succeed(build)
 }
 
 fn deny(config: &Config) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 mod bans;
 mod config;
 mod extra;
+mod fuzz;
 mod schemas;
 mod setup;
 mod step;
@@ -19,6 +20,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   tidy     the house style: sizes, names, directions, words
   setup    installs what the tests need: Debian packages (as root), PyPI packages, a Go module
   test     setup, formatting, tidy, clippy, all tests, totals
+  fuzz     TARGET [SECONDS]: looks for inputs that break a parser
   extra    documentation, licences, fuzz targets, features alone, packages";
 
 fn main() -> ExitCode {
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.first().map(String::as_str) {
         Some("extra") => extra::run(&config),
         Some("schemas") => schemas::run(&config.root, &arguments[1..]),
+        Some("fuzz") => fuzz(&config, &arguments[1..]),
         Some("setup") => setup::run(&config).map(drop),
         Some("test") => suite::run(&config),
         Some("tidy") => tidy::run(&config.root),
@@ -39,6 +42,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn fuzz(config: &Config, arguments: &[String]) -> anyhow::Result<()> {
+    let target = arguments.first().ok_or_else(|| anyhow::anyhow!("{USAGE}"))?;
+    let seconds = arguments.get(1).map_or(Ok(60), |seconds| seconds.parse())?;
+    fuzz::run(config, target, seconds)
 }
 
 /// Prints a line for the person at the terminal.

@@ -9,7 +9,7 @@ use anyhow::bail;
 use crate::config::Config;
 use crate::setup::Installed;
 use crate::step::{self, Steps};
-use crate::{bans, say, setup, tidy};
+use crate::{bans, fuzz, say, setup, tidy};
 
 /// How many tests ran, and how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -84,6 +84,7 @@ fn tests(config: &Config, installed: Option<&Installed>, totals: &mut Totals) ->
         command.env("SERVICE_MESH_PYTHON", python);
     }
     let outcome = step::lines(command, |line| totals.read(line));
+    let corpora = step::lines(fuzz::corpora(config), |line| totals.read(line));
     let skipped = std::fs::read_to_string(&skips)?;
     // A test that skips itself ends well for the runner, so it was counted as passed.
     let themselves = skipped.lines().count() as u64;
@@ -93,6 +94,7 @@ fn tests(config: &Config, installed: Option<&Installed>, totals: &mut Totals) ->
         say(&format!("skipped: {line}"));
     }
     outcome?;
+    corpora?;
     if config.ci && totals.skipped > 0 {
         bail!("{} tests were skipped, and CI skips none", totals.skipped);
     }

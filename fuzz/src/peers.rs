@@ -1,0 +1,85 @@
+//! Targets for what comes from other machines and from the disk: certificates, ClientHello, trace context, ADS
+//! requests, the sealed store.
+
+use http::{HeaderMap, HeaderValue};
+use mesh_ca::profile::{self, Leaf, Signing};
+use mesh_ca::store::{self, SealingKey, UnsealError};
+use mesh_ca::{PrivateKey, PublicKey};
+use mesh_proxy::telemetry::trace::TraceContext;
+use mesh_proxy::tls::{self, FirstBytes};
+use mesh_xds::Types;
+use mesh_xds::proto;
+use mesh_xds::session::server::{Limits, Scope, ServerSession};
+
+use crate::planted;
+
+/// The key of the seeds; it protects nothing.
+const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+/// Certificates and keys in DER: a leaf that passes the profile has the identity that is read from it alone.
+pub fn certificate(bytes: &[u8]) {
+    let id = profile::parse_svid_id(bytes);
+    if let Ok(leaf) = Leaf::parse(bytes) {
+        assert_eq!(id.as_ref(), Ok(leaf.id()));
+        planted(leaf.id().path() != "/ns/shop/sa/web");
+    }
+    let _ = Signing::parse(bytes);
+    let _ = PublicKey::from_spki(bytes);
+    let _ = PrivateKey::from_pkcs8(bytes);
+}
+
+/// The first bytes of a connection: more bytes never change what the first ones decided.
+pub fn client_hello(bytes: &[u8]) {
+    let whole = tls::look(bytes);
+    for length in [1, bytes.len() / 2, bytes.len().saturating_sub(1)] {
+        let beginning = tls::look(&bytes[..length.min(bytes.len())]);
+        if let (Ok(Some(early)), Ok(Some(late))) = (&beginning, &whole) {
+            assert_eq!(early, late);
+        }
+    }
+    if let Ok(Some(FirstBytes::Tls(hello))) = whole {
+        let sni = hello.sni.as_deref().unwrap_or_default();
+        assert!(!sni.bytes().any(|b| b.is_ascii_uppercase()), "{sni}");
+        planted(hello.alpn.iter().any(|protocol| protocol.len() == 2 && protocol != b"h2"));
+    }
+}
+
+/// `traceparent`: what is read is written back with the same trace.
+pub fn trace_context(bytes: &[u8]) {
+    let Some(context) = TraceContext::parse(bytes) else { return };
+    assert!(context.trace_id != [0; 16] && context.span_id != [0; 8]);
+    let mut headers = HeaderMap::new();
+    context.write(&mut headers);
+    assert_eq!(TraceContext::read(&mut headers), Some(context));
+    let mut twice = HeaderMap::new();
+    for _ in 0..2 {
+        twice.append(
+            "traceparent",
+            HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        );
+    }
+    assert_eq!(TraceContext::read(&mut twice), None);
+    planted(!context.sampled);
+}
+
+/// Requests on an ADS stream, several on one session.
+pub fn xds_request(bytes: &[u8]) {
+    let mut session = ServerSession::new(Types::mesh(), Scope::default(), Limits::default(), None);
+    for part in bytes.split(|byte| *byte == 0xff) {
+        let Ok(request) = proto::decode_request(part) else { return };
+        planted(request.resource_names_subscribe.len() > 2);
+        if session.request(request).is_err() {
+            return;
+        }
+        session.take_events();
+    }
+}
+
+/// Sealed bytes from a disk: nothing opens that was not sealed.
+pub fn sealed_store(bytes: &[u8]) {
+    let key = SealingKey::from_hex(KEY).expect("the key is a constant");
+    match store::open(bytes, &key, "fuzz") {
+        Ok(_) => assert!(bytes.len() > 64),
+        Err(error) => planted(matches!(error, UnsealError::Version(version) if version > 255)),
+    }
+}
