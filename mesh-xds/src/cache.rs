@@ -2,6 +2,7 @@
 //! What a subscriber has seen is the session's business, not the cache's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -21,10 +22,16 @@ const MAX_TOMBSTONES: usize = 4096;
 pub struct TooLarge(pub usize);
 
 /// The encoded form of a resource with its version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Encoded {
     version: Version,
     body: Bytes,
+}
+
+impl fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Encoded({}, {} bytes)", self.version, self.body.len()) // the body may hold keys
+    }
 }
 
 impl Encoded {

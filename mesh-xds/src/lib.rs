@@ -3,7 +3,10 @@
 
 pub mod cache;
 pub mod client;
+pub mod generated;
 pub mod key;
+pub mod lastgood;
+pub mod native;
 pub mod proto;
 pub mod server;
 pub mod session;

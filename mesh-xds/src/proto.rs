@@ -15,6 +15,7 @@ pub const SERVICE_NAME: &str = "envoy.service.discovery.v3.AggregatedDiscoverySe
 
 /// `google.protobuf.Any` with a payload that is shared, not copied.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)] // payloads may hold keys
 pub struct Any {
     /// The type URL of the payload.
     #[prost(string, tag = "1")]
@@ -22,6 +23,12 @@ pub struct Any {
     /// The encoded payload.
     #[prost(bytes = "bytes", tag = "2")]
     pub value: Bytes,
+}
+
+impl std::fmt::Debug for Any {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Any({}, {} bytes)", self.type_url, self.value.len())
+    }
 }
 
 /// `google.rpc.Status`.
@@ -33,7 +40,7 @@ pub struct Status {
     /// Text for people.
     #[prost(string, tag = "2")]
     pub message: String,
-    /// Typed details; ours carry [`Rejections`].
+    /// Typed details; ours carry `mesh.v1.Rejections`.
     #[prost(message, repeated, tag = "3")]
     pub details: Vec<Any>,
 }
@@ -178,26 +185,6 @@ pub struct DeltaDiscoveryResponse {
     pub removed_resources: Vec<String>,
 }
 
-/// `mesh.v1.Rejections`: which resources of a response were refused and why; every resource not listed was
-/// applied. Travels in [`Status::details`].
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct Rejections {
-    /// One entry per refused resource.
-    #[prost(message, repeated, tag = "1")]
-    pub rejections: Vec<Rejection>,
-}
-
-/// `mesh.v1.Rejection`.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct Rejection {
-    /// The name of the resource.
-    #[prost(string, tag = "1")]
-    pub name: String,
-    /// Why it was refused, in one line.
-    #[prost(string, tag = "2")]
-    pub reason: String,
-}
-
 /// Reads one request from untrusted bytes.
 ///
 /// # Errors
@@ -249,10 +236,46 @@ mod tests {
     }
 
     #[test]
+    fn deep_nesting_is_an_error() {
+        // metadata.fields["a"].struct_value.fields["a"] ..., far deeper than any real node.
+        let mut value = prost_types::Value::default();
+        for _ in 0..200 {
+            let fields = [("a".to_owned(), value)].into();
+            value = prost_types::Value { kind: Some(ValueKind::StructValue(Struct { fields })) };
+        }
+        let metadata = Some(Struct { fields: [("a".to_owned(), value)].into() });
+        let request =
+            DeltaDiscoveryRequest { node: Some(Node { metadata, ..Node::default() }), ..Default::default() };
+        assert!(decode_request(&request.encode_to_vec()).is_err());
+    }
+
+    #[test]
     fn features_are_read_from_the_metadata_list() {
         let node = Node::with_features("n", "c", ["b", "a"]);
         let back = Node::decode(node.encode_to_vec().as_slice()).expect("own encoding");
         assert_eq!(back.features().into_iter().collect::<Vec<_>>(), ["a", "b"]);
         assert!(Node::default().features().is_empty());
+    }
+
+    #[test]
+    fn a_request_of_any_bytes_is_an_error_or_a_request() {
+        let good = DeltaDiscoveryRequest {
+            node: Some(Node::with_features("n", "c", ["a"])),
+            type_url: "t".into(),
+            initial_resource_versions: [("a".to_owned(), "1".to_owned())].into(),
+            ..Default::default()
+        };
+        let good = good.encode_to_vec();
+        for place in 0..good.len() {
+            for byte in 0..=255 {
+                let mut bytes = good.clone();
+                bytes[place] = byte;
+                if let Ok(request) = decode_request(&bytes) {
+                    _ = request.node.as_ref().map(|node| (node.features(), node.announced()));
+                    assert_eq!(decode_request(&request.encode_to_vec()), Ok(request));
+                }
+            }
+            _ = decode_request(&good[..place]);
+        }
     }
 }

@@ -40,7 +40,7 @@ pub struct ClientState {
 }
 
 impl ClientState {
-    pub(super) fn restored(age: Option<Duration>) -> Self {
+    pub(crate) fn restored(age: Option<Duration>) -> Self {
         Self {
             connection: Connection::Connecting,
             synced: false,

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message;
 
-use crate::proto::{Any, Rejection, Rejections, Status};
+use crate::generated::mesh_v1::{Rejection, Rejections};
+use crate::proto::{Any, Status};
 
 /// The type URL of the details.
 pub const REJECTIONS_TYPE: &str = "type.googleapis.com/mesh.v1.Rejections";

@@ -243,7 +243,7 @@ proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: None,
         rng_seed: RngSeed::Fixed(0x5EED),
-        ..ProptestConfig::with_cases(1000)
+        ..ProptestConfig::with_cases(300)
     })]
 
     #[test]
