@@ -28,7 +28,7 @@ use serde::Serialize;
 
 use crate::status::ObjectStatus;
 
-pub use entry::{Changes, Entry, locate};
+pub use entry::{Changes, Entry, locate, refused_policies};
 pub use graph::Translator;
 
 use node::Node;

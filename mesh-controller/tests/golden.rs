@@ -5,16 +5,17 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::LazyLock;
 
 use mesh_controller::local::Replica;
 use mesh_controller::objects::Process;
-use mesh_controller::source::load;
+use mesh_controller::source::{FileSource, Snapshot};
 use mesh_controller::store::ObjectStore;
-use mesh_controller::translate::{Changes, Settings, Translation, Translator, locate};
+use mesh_controller::translate::{Changes, Settings, Translation, Translator, locate, refused_policies};
+use regex::{Captures, Regex};
 
-/// A moment within the validity of the certificates of the cases: 2026-11-20.
-const NOW: u64 = 1_795_132_800;
+/// A moment within the validity of all certificates but one: 2027-01-01.
+const NOW: u64 = 1_798_761_600;
 
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -24,8 +25,10 @@ fn cases() -> Vec<PathBuf> {
 }
 
 /// Every process runs its replicas, each at an address made from its place.
-fn changes(store: &ObjectStore) -> Changes {
+fn changes(snapshot: &Snapshot) -> Changes {
+    let store = &snapshot.store;
     let mut changes = Changes::between(&ObjectStore::default(), store);
+    changes.refused_policies = Some(refused_policies(snapshot));
     changes.time = Some(NOW);
     for (n, (stored, process)) in store.all::<Process>().enumerate() {
         let address = |ordinal: u32| {
@@ -38,28 +41,37 @@ fn changes(store: &ObjectStore) -> Changes {
     changes
 }
 
-fn translated(text: &str) -> (Translation, ObjectStore, Vec<mesh_model::Finding>) {
-    let loaded = load(text.as_bytes(), &Arc::from("in.yaml"));
-    let store: ObjectStore = loaded.objects.into_iter().collect();
+fn translated(text: &str) -> (Translation, Snapshot) {
+    let snapshot = FileSource::from_text("in.yaml", text.as_bytes()).snapshot();
     let mut translator = Translator::new(Settings::default());
-    translator.update(changes(&store));
-    (translator.translation(), store, loaded.findings)
+    translator.update(changes(&snapshot));
+    (translator.translation(), snapshot)
+}
+
+/// Certificates as the number of their bytes.
+fn shortened(line: &str) -> String {
+    static BYTES: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\[\d+(,\d+)+\]").unwrap());
+    let count = |found: &Captures<'_>| match found[0].split(',').count() {
+        n if n > 100 => format!("\"{n} bytes\""),
+        _ => found[0].to_owned(),
+    };
+    BYTES.replace_all(line, count).into_owned()
 }
 
 /// Resources and statuses one per line, findings as people see them.
 fn printed(text: &str) -> String {
-    let (mut translation, store, refused) = translated(text);
-    locate(&mut translation.findings, &store);
+    let (mut translation, snapshot) = translated(text);
+    locate(&mut translation.findings, &snapshot.store);
     let mut out = String::from("resources:\n");
     for resource in translation.resources.values() {
-        writeln!(out, "- {}", serde_json::to_string(resource).unwrap()).unwrap();
+        writeln!(out, "- {}", shortened(&serde_json::to_string(resource).unwrap())).unwrap();
     }
     out.push_str("statuses:\n");
     for status in &translation.statuses {
         writeln!(out, "- {}", serde_json::to_string(status).unwrap()).unwrap();
     }
     out.push_str("findings:\n");
-    for finding in refused.iter().chain(&translation.findings) {
+    for finding in snapshot.findings.iter().chain(&translation.findings) {
         writeln!(out, "- {}", serde_json::to_string(&finding.to_string()).unwrap()).unwrap();
     }
     out

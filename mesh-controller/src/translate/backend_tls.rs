@@ -10,7 +10,7 @@ use super::certificate::authorities;
 use super::entry::Entry;
 use super::fact::Fact;
 use super::node::{Index, Node, Topic};
-use super::output::{Output, Report};
+use super::output::{Output, Report, kind_name};
 use super::reader::Reader;
 use super::suggest::did_you_mean;
 use crate::objects::policy::{BackendTlsPolicySpec, SubjectAltNameType};
@@ -133,8 +133,8 @@ fn trust(reader: &Reader<'_>, spec: &BackendTlsPolicySpec, namespace: &str) -> T
         let path = path.field("caCertificateRefs").index(n);
         if !reference.group.is_empty() || reference.kind != "ConfigMap" {
             let message = format!(
-                "a {}/{} holds no CA certificates, a ConfigMap does",
-                reference.group, reference.kind
+                "a {} holds no CA certificates, a ConfigMap does",
+                kind_name(&reference.group, &reference.kind)
             );
             problems.push((path, (Reason::InvalidKind, message)));
             continue;
@@ -194,7 +194,8 @@ fn check_targets(policy: &BackendTlsPolicy, report: &mut Report) {
     let list = FieldPath::from("spec.targetRefs");
     for (n, target) in policy.spec.target_refs.iter().enumerate() {
         if !(target.group.is_empty() && target.kind == "Service") {
-            let message = format!("TLS towards a {}/{} cannot be governed", target.group, target.kind);
+            let message =
+                format!("TLS towards a {} cannot be governed", kind_name(&target.group, &target.kind));
             report.error(Reason::InvalidKind, &list.index(n).field("kind"), message, "name a Service");
         }
     }

@@ -35,7 +35,8 @@ pub(super) fn certificate(reader: &Reader<'_>, name: &ObjectName) -> Option<Outp
     }
     let Ok(Pair { chain, key }) = parse(secret) else { return Some(output) };
     let mut report = Report::on(&entry.source);
-    check_validity(reader, &chain[0], &mut report);
+    let field = if secret.string_data.contains_key(CHAIN) { "stringData" } else { "data" };
+    check_validity(reader, &chain[0], &FieldPath::from(field).field(CHAIN), &mut report);
     output.findings = report.findings;
     let certificate = Certificate {
         key: ResourceKey::local(Kind::Certificate, name.clone()),
@@ -50,17 +51,16 @@ pub(super) fn certificate(reader: &Reader<'_>, name: &ObjectName) -> Option<Outp
 /// Days before its end at which a certificate is reported.
 const WARN_DAYS: i64 = 14;
 
-fn check_validity(reader: &Reader<'_>, leaf: &[u8], report: &mut Report) {
+fn check_validity(reader: &Reader<'_>, leaf: &[u8], path: &FieldPath, report: &mut Report) {
     let (Some(now), Ok((_, leaf))) = (reader.time(), X509Certificate::from_der(leaf)) else { return };
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let (from, to) = (leaf.validity().not_before, leaf.validity().not_after);
-    let path = FieldPath::from("data").field(CHAIN);
     if now > to.timestamp() {
-        report.error(Reason::Expired, &path, format!("the certificate ended at {to}"), "renew it");
+        report.error(Reason::Expired, path, format!("the certificate ended at {to}"), "renew it");
     } else if now < from.timestamp() {
-        report.error(Reason::Expired, &path, format!("the certificate begins at {from}"), "check the clock");
+        report.error(Reason::Expired, path, format!("the certificate begins at {from}"), "check the clock");
     } else if to.timestamp() - now < WARN_DAYS * 86_400 {
-        report.warning(Reason::Expired, &path, format!("the certificate ends at {to}"), "renew it soon");
+        report.warning(Reason::Expired, path, format!("the certificate ends at {to}"), "renew it soon");
     }
 }
 

@@ -1,12 +1,14 @@
 //! One object as the translation sees it, and what changes from one moment to the next.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mesh_model::{Finding, ObjectName, Origin, SourceRef};
+use mesh_model::{Finding, ObjectName, Origin, Severity, SourceRef};
 
 use crate::local::Replica;
 use crate::objects::{Object, ObjectKind};
-use crate::store::{ObjectStore, Stored};
+use crate::source::Snapshot;
+use crate::store::{ObjectKey, ObjectStore, Stored};
 
 /// An object and where it came from. The line in its file is left out: it changes when the file is edited
 /// above the object, and no resource may change with it. Findings get their place from the store.
@@ -68,6 +70,9 @@ pub struct Changes {
     pub objects: Vec<(ObjectKind, ObjectName, Option<Arc<Entry>>)>,
     /// Processes whose running replicas changed, with all that run now.
     pub replicas: Vec<(ObjectName, Vec<Replica>)>,
+    /// All authorization policies that are written but cannot be read, when that changed. Until they can, the
+    /// workloads of their namespaces let nobody in.
+    pub refused_policies: Option<BTreeSet<ObjectName>>,
     /// The present time in seconds since 1970, for the validity of certificates.
     pub time: Option<u64>,
 }
@@ -81,7 +86,7 @@ impl Changes {
 
     /// What changed from one snapshot of the store to a later one.
     pub fn between(earlier: &ObjectStore, later: &ObjectStore) -> Self {
-        let change = |key: crate::store::ObjectKey| {
+        let change = |key: ObjectKey| {
             let entry = later.find(&key).map(|stored| Arc::new(Entry::of(stored)));
             (key.kind, key.name, entry)
         };
@@ -95,7 +100,7 @@ pub fn locate(findings: &mut [Finding], store: &ObjectStore) {
     for finding in findings.iter_mut().filter(|finding| finding.position.is_none()) {
         let Some(source) = &finding.object else { continue };
         let Some(kind) = ObjectKind::ALL.iter().find(|kind| kind.as_str() == &*source.kind) else { continue };
-        let key = crate::store::ObjectKey::new(*kind, source.object.clone());
+        let key = ObjectKey::new(*kind, source.object.clone());
         let Some(stored) = store.find(&key) else { continue };
         finding.object = Some(stored.source().clone());
         if let Some(place) = stored.place() {
@@ -103,4 +108,13 @@ pub fn locate(findings: &mut [Finding], store: &ObjectStore) {
             finding.position = Some(place.position(&finding.path));
         }
     }
+}
+
+/// Authorization policies that the reader refused and of which no earlier version is in force.
+pub fn refused_policies(snapshot: &Snapshot) -> BTreeSet<ObjectName> {
+    let kind = ObjectKind::AuthorizationPolicy;
+    let errors = snapshot.findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let policies = errors.filter_map(|f| f.object.as_ref()).filter(|source| *source.kind == *kind.as_str());
+    let names = policies.map(|source| source.object.clone());
+    names.filter(|name| snapshot.store.find(&ObjectKey::new(kind, name.clone())).is_none()).collect()
 }

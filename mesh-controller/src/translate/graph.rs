@@ -25,6 +25,7 @@ pub(super) struct Inputs {
     pub(super) objects: BTreeMap<(ObjectKind, ObjectName), Arc<Entry>>,
     pub(super) index: BTreeMap<Index, BTreeSet<(ObjectKind, ObjectName)>>,
     pub(super) replicas: BTreeMap<ObjectName, Vec<Replica>>,
+    pub(super) refused_policies: BTreeSet<ObjectName>,
     pub(super) time: Option<u64>,
     pub(super) facts: BTreeMap<Topic, BTreeMap<Node, Fact>>,
 }
@@ -67,6 +68,13 @@ impl Translator {
                 self.touch(&Read::Replicas(process.clone()), &mut dirty);
                 self.inputs.replicas.insert(process, replicas);
             }
+        }
+        if let Some(refused) = changes.refused_policies {
+            for name in refused.symmetric_difference(&self.inputs.refused_policies) {
+                let node = Node::Policy(name.clone());
+                dirty.insert((node.step(), node));
+            }
+            self.inputs.refused_policies = refused;
         }
         if changes.time.is_some() && changes.time != self.inputs.time {
             self.inputs.time = changes.time;

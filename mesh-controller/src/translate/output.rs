@@ -62,3 +62,8 @@ impl Report {
         self.error(Reason::UnsupportedValue, path, format!("{what} is not supported"), "remove it");
     }
 }
+
+/// A kind with its group, as people write it.
+pub(super) fn kind_name(group: &str, kind: &str) -> String {
+    if group.is_empty() { kind.to_owned() } else { format!("{group}/{kind}") }
+}

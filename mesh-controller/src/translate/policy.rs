@@ -11,7 +11,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use mesh_model::policy::{Action, Operation, Patterns, PolicyRule, Source, TextPattern};
-use mesh_model::{AuthorizationPolicy, FieldPath, Kind, ObjectName, Reason, Resource, ResourceKey, SpiffeId};
+use mesh_model::{
+    AuthorizationPolicy, FieldPath, Kind, ObjectName, Origin, Reason, Resource, ResourceKey, SourceRef,
+    SpiffeId,
+};
 
 use super::entry::Entry;
 use super::output::{Output, Report};
@@ -22,7 +25,9 @@ use crate::objects::{self, ObjectKind};
 use crate::status::{Condition, ObjectStatus, StatusBody};
 
 pub(super) fn policy(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> {
-    let (object, entry) = reader.object::<objects::AuthorizationPolicy>(name)?;
+    let Some((object, entry)) = reader.object::<objects::AuthorizationPolicy>(name) else {
+        return reader.is_refused_policy(name).then(|| refuse_everything(name));
+    };
     let mut report = Report::on(&entry.source);
     let action = match object.spec.action {
         PolicyAction::Allow => Action::Allow,
@@ -61,6 +66,26 @@ pub(super) fn policy(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> {
     let resources = vec![Resource::Policy(Arc::new(policy))];
     let statuses = vec![status(entry, name, refused)];
     Some(Output { resources, statuses, findings: report.findings, ..Output::default() })
+}
+
+/// What stands for a policy that cannot be read: nobody knows whom it selects and refuses, so nobody enters
+/// the namespace.
+fn refuse_everything(name: &ObjectName) -> Output {
+    let source = SourceRef::new("AuthorizationPolicy", name.clone(), Origin::Builtin);
+    let mut report = Report::on(&source);
+    let namespace = &name.namespace;
+    let message =
+        format!("the policy cannot be read, so no workload of namespace {namespace} lets anybody in");
+    report.error(Reason::PolicyPending, &FieldPath::root(), message, "correct or remove it");
+    let policy = AuthorizationPolicy {
+        key: ResourceKey::local(Kind::Policy, name.clone()),
+        source,
+        action: Action::Allow,
+        selector: std::collections::BTreeMap::new(),
+        rules: Vec::new(),
+    };
+    let resources = vec![Resource::Policy(Arc::new(policy))];
+    Output { resources, findings: report.findings, ..Output::default() }
 }
 
 fn status(entry: &Entry, name: &ObjectName, refused: Option<(Reason, String)>) -> ObjectStatus {

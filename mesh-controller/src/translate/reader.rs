@@ -82,6 +82,11 @@ impl<'a> Reader<'a> {
         self.inputs.replicas.get(process).map_or(&[], |replicas| replicas)
     }
 
+    /// Whether a policy is written but cannot be read. A change wakes the policy's own node without a record.
+    pub(super) fn is_refused_policy(&self, name: &ObjectName) -> bool {
+        self.inputs.refused_policies.contains(name)
+    }
+
     /// Seconds since 1970; `None` when nobody told.
     pub(super) fn time(&self) -> Option<u64> {
         self.record(Read::Time);

@@ -92,6 +92,7 @@ pub(super) fn route(reader: &Reader<'_>, name: &RouteName) -> Option<Output> {
             report.findings.push(finding);
         }
     }
+    status::report_losses(verdicts, (&losses, &attached), &mut report);
     publish(name, verdicts, &attached, &groups, &mut output);
     output.statuses = status::of_route(reader, (name, entry), (verdicts, &losses, &attached), &outcome);
     output.resources = groups.into_resources(name, entry);

@@ -14,6 +14,7 @@ pub(super) fn did_you_mean<'a>(wanted: &str, names: impl IntoIterator<Item = &'a
     }
     let mut known: Vec<&str> = names.into_iter().collect();
     known.sort_unstable();
+    known.dedup();
     known.truncate(8);
     if known.is_empty() { String::new() } else { format!("there is {}", known.join(", ")) }
 }

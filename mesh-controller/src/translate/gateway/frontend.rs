@@ -5,7 +5,7 @@ use mesh_model::{FieldPath, ListenerProtocol, ListenerTls, ObjectName, Reason};
 
 use super::super::certificate::authorities;
 use super::super::entry::Entry;
-use super::super::output::Report;
+use super::super::output::{Report, kind_name};
 use super::super::reader::{Reader, Referee};
 use super::listener::{Draft, Problem};
 use super::tls::From;
@@ -111,7 +111,7 @@ fn bundle(
 ) -> Result<Vec<std::sync::Arc<[u8]>>, Problem> {
     let (group, kind) = (reference.group.as_str(), reference.kind.as_str());
     if !group.is_empty() || kind != "ConfigMap" {
-        let message = format!("{group}/{kind} holds no CA certificates, a ConfigMap does");
+        let message = format!("a {} holds no CA certificates, a ConfigMap does", kind_name(group, kind));
         return Err((Reason::InvalidCACertificateKind, message));
     }
     let namespace = reference.namespace.as_deref().unwrap_or(entry.namespace());

@@ -8,7 +8,7 @@ use mesh_model::{
 use super::super::entry::Entry;
 use super::super::fact::{ListenerReport, ListenerView};
 use super::super::node::Parent;
-use super::super::output::Report;
+use super::super::output::{Report, kind_name};
 use super::super::reader::Reader;
 use super::tls;
 use crate::objects::group;
@@ -122,7 +122,9 @@ impl<'a> Draft<'a> {
                 None => {
                     let names: Vec<&str> = carried.iter().map(|kind| kind.as_str()).collect();
                     let protocol = &self.object.protocol;
-                    let message = format!("a {protocol} listener cannot take {} {:?}", kind.group, kind.kind);
+                    let name = if kind.group == group::GATEWAY { "" } else { &kind.group };
+                    let name = kind_name(name, &kind.kind);
+                    let message = format!("an {protocol} listener cannot take {name}");
                     let right = format!("it takes {}", names.join(", "));
                     self.report.error(Reason::InvalidRouteKinds, &list.index(n), message.clone(), right);
                     self.unresolved.get_or_insert((Reason::InvalidRouteKinds, message));
@@ -187,10 +189,14 @@ impl<'a> Draft<'a> {
             Parent::ListenerSet(_) => self.entry.generation(),
         };
         let refused = self.refused.as_ref().or(self.conflict.as_ref());
-        let programmed = refused.or(self.unusable.as_ref());
         let mut conditions = vec![
             Condition::unless("Accepted", refused, generation),
-            Condition::unless("Programmed", programmed, generation),
+            match (refused, &self.unusable) {
+                (None, Some((_, message))) => {
+                    Condition::fails("Programmed", "Invalid", message.as_str(), generation)
+                }
+                _ => Condition::unless("Programmed", refused, generation),
+            },
             Condition::unless("ResolvedRefs", self.unresolved.as_ref(), generation),
         ];
         conditions.push(match &self.conflict {

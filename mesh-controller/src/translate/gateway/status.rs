@@ -8,7 +8,7 @@ use mesh_model::{FieldPath, Kind, ObjectName, Reason, Resource, ResourceKey, Spi
 use super::super::entry::Entry;
 use super::super::fact::{Fact, ListenerReport, Setup};
 use super::super::node::{Parent, Topic};
-use super::super::output::{Output, Report};
+use super::super::output::{Output, Report, kind_name};
 use super::super::reader::Reader;
 use super::super::workload::labels;
 use super::setup;
@@ -113,7 +113,7 @@ fn orphan(
         report.error(
             Reason::InvalidKind,
             &path,
-            format!("a {parent_group}/{kind} takes no listener sets"),
+            format!("a {} takes no listener sets", kind_name(parent_group, kind)),
             "name a Gateway",
         );
     } else if reader.entry(ObjectKind::Gateway, gateway).is_none() {

@@ -5,6 +5,7 @@ use mesh_model::{FieldPath, Kind, ListenerProtocol, ListenerTls, ObjectName, Rea
 use super::super::certificate;
 use super::super::entry::Entry;
 use super::super::node::Parent;
+use super::super::output::kind_name;
 use super::super::reader::{Reader, Referee};
 use super::listener::{Draft, Problem};
 use crate::objects::listener::TlsMode;
@@ -36,7 +37,7 @@ pub(super) fn read(reader: &Reader<'_>, draft: &mut Draft<'_>) {
         return;
     }
     let Some(tls) = &object.tls else {
-        let message = format!("a {} listener needs tls", object.protocol);
+        let message = format!("an {} listener needs tls", object.protocol);
         draft.refuse(Reason::MissingField, "tls", message, "name a certificate in tls.certificateRefs");
         return;
     };
@@ -111,8 +112,8 @@ pub(super) fn certificate_secret(
     let invalid = |message: String| Err((Reason::InvalidCertificateRef, message));
     if !reference.group.is_empty() || reference.kind != "Secret" {
         return invalid(format!(
-            "{}/{} holds no certificate, a Secret does",
-            reference.group, reference.kind
+            "a {} holds no certificate, a Secret does",
+            kind_name(&reference.group, &reference.kind)
         ));
     }
     let namespace = reference.namespace.as_deref().unwrap_or(from.entry.namespace());

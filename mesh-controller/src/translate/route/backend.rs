@@ -6,6 +6,7 @@ use mesh_model::backend::Target;
 use mesh_model::{Attachment, FieldPath, ObjectName, Reason};
 
 use super::super::node::Index;
+use super::super::output::kind_name;
 use super::super::reader::Referee;
 use super::super::suggest::did_you_mean;
 use super::rules::Rules;
@@ -77,7 +78,7 @@ impl Rules<'_, '_> {
     ) -> Result<u16, (Reason, &'static str, String, String)> {
         let (group, kind) = (reference.group, reference.kind);
         if !(group.is_empty() || group == "core") || kind != "Service" {
-            let message = format!("a {group}/{kind} cannot be a backend");
+            let message = format!("a {} cannot be a backend", kind_name(group, kind));
             return Err((Reason::InvalidKind, "kind", message, "name a Service".to_owned()));
         }
         let from = Referee {

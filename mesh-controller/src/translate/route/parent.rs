@@ -8,7 +8,7 @@ use super::super::entry::Entry;
 use super::super::fact::{Claim, Fact, ListenerView, ParentVerdict, Place};
 use super::super::gateway;
 use super::super::node::{Index, Parent, RouteName, Topic, listener_parent};
-use super::super::output::{Output, Report};
+use super::super::output::{Output, Report, kind_name};
 use super::super::reader::Reader;
 use super::super::service::{has_address, transport};
 use super::super::suggest::did_you_mean;
@@ -58,7 +58,7 @@ fn is_core(group: &str) -> bool {
 }
 
 fn unknown_kind(reference: &ParentReference) -> Refusal {
-    let message = format!("a {}/{} takes no routes", reference.group, reference.kind);
+    let message = format!("a {} takes no routes", kind_name(&reference.group, &reference.kind));
     (Reason::InvalidKind, message, "name a Gateway, a ListenerSet or a Service".to_owned())
 }
 
@@ -122,7 +122,7 @@ fn attach(
     let own = super::hosts(&entry.object);
     let written = !super::hostnames(&entry.object).is_empty();
     let mut places = Vec::new();
-    for view in admitting {
+    for view in &admitting {
         let shared = shared_hosts(name.kind, view, &own, written);
         if let Some(hosts) = shared {
             let attachment = Attachment::Listener(view.key.clone());
@@ -131,7 +131,7 @@ fn attach(
     }
     if places.is_empty() {
         let message = "no hostname of the route is served by a listener of the parent".to_owned();
-        let served: Vec<String> = named.iter().map(|view| view.hostname.to_string()).collect();
+        let served: Vec<String> = admitting.iter().map(|view| view.hostname.to_string()).collect();
         let right = format!("the listeners serve {}", served.join(", "));
         return Err((Reason::NoMatchingListenerHostname, message, right));
     }
@@ -146,7 +146,9 @@ fn no_listener(reference: &ParentReference, views: &[ListenerView]) -> Refusal {
         }
         (Some(section), Some(port)) => {
             let message = format!("the parent has no listener named {section:?} on port {port}");
-            (message, did_you_mean(section, names))
+            let elsewhere = views.iter().find(|view| view.name == *section);
+            let right = elsewhere.map(|view| format!("{section:?} is on port {}", view.port));
+            (message, right.unwrap_or_else(|| did_you_mean(section, names)))
         }
         (None, Some(port)) => {
             let ports: Vec<String> = views.iter().map(|view| view.port.to_string()).collect();

@@ -1,10 +1,11 @@
 //! Status of a route: one entry per parent reference that is ours.
 
-use mesh_model::{Attachment, Reason};
+use mesh_model::{Attachment, FieldPath, Reason};
 
 use super::super::entry::Entry;
 use super::super::fact::{Loss, ParentVerdict, Place};
 use super::super::node::RouteName;
+use super::super::output::Report;
 use super::super::reader::Reader;
 use super::parent::explicit;
 use super::parent_refs;
@@ -61,6 +62,38 @@ fn conditions(
     conditions
 }
 
+/// Says which places others hold: an error when nothing is left of a parent, else a warning.
+pub(super) fn report_losses(
+    verdicts: &[ParentVerdict],
+    (losses, attached): (&[Loss], &[Attachment]),
+    report: &mut Report,
+) {
+    let list = FieldPath::from("spec.parentRefs");
+    for verdict in verdicts {
+        let places = verdict.places.as_deref().unwrap_or_default();
+        let path = list.index(verdict.index);
+        if let Some((reason, message)) = lost(places, losses, attached) {
+            report.error(reason, &path, message, "remove one of the two routes from this parent");
+            continue;
+        }
+        for loss in losses.iter().filter(|loss| places.iter().any(|place| concerns(place, loss))) {
+            report.warning(
+                loss.reason,
+                &path,
+                loss.message.clone(),
+                "the rest of the parent is governed by this route",
+            );
+        }
+    }
+}
+
+fn concerns(place: &Place, loss: &Loss) -> bool {
+    match (&place.attachment, &loss.attachment) {
+        (Attachment::Service { service, .. }, Attachment::Service { service: other, .. }) => service == other,
+        (one, other) => one == other,
+    }
+}
+
 /// Why nothing is left of the places, when others took all of them.
 fn lost(places: &[Place], losses: &[Loss], attached: &[Attachment]) -> Option<(Reason, String)> {
     let kept = |place: &Place| {
@@ -74,13 +107,6 @@ fn lost(places: &[Place], losses: &[Loss], attached: &[Attachment]) -> Option<(R
     if places.iter().any(kept) {
         return None;
     }
-    let related = |loss: &&Loss| {
-        places.iter().any(|place| match (&place.attachment, &loss.attachment) {
-            (Attachment::Service { service, .. }, Attachment::Service { service: other, .. }) => {
-                service == other
-            }
-            (one, other) => one == other,
-        })
-    };
+    let related = |loss: &&Loss| places.iter().any(|place| concerns(place, loss));
     losses.iter().find(related).map(|loss| (loss.reason, loss.message.clone()))
 }
