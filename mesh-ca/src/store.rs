@@ -87,3 +87,6 @@ fn hint(previous: Option<&PathBuf>) -> String {
         format!(" (the generation before is in {}; restore it by hand if it is wanted)", path.display())
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,3 +6,4 @@ mod handshake;
 mod pki;
 mod refusals;
 mod rotation;
+mod store;
