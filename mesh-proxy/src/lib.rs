@@ -3,13 +3,19 @@
 
 pub mod balance;
 pub mod capture;
+pub mod detect;
+pub mod dialer;
 pub mod drain;
 pub mod http;
 pub mod layers;
 pub mod pool;
+pub mod proxy;
+pub mod role;
 pub mod scope;
 pub mod snapshot;
 pub mod tcp;
 pub mod telemetry;
 pub mod tls;
+pub mod udp;
 pub mod upstream;
+mod worker;

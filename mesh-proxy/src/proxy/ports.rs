@@ -1,0 +1,225 @@
+//! The open listeners of a proxy. A change opens and closes what changed and touches nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mesh_model::{
+    FieldPath, Finding, Listener, ListenerProtocol, Mesh, ObjectName, Origin, Reason, SourceRef, Transport,
+};
+use mesh_rt::net::{bind_udp, listen_tcp};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::ListenerId;
+use super::options::{GatewayOptions, InboundListener, Listen, OutboundListener};
+use crate::drain::{Drain, Signal};
+use crate::role::gateway::GatewayPort;
+use crate::worker::{Opening, Serve, Socket, Worker};
+
+/// The listeners of a proxy and the workers that serve them.
+#[derive(Debug)]
+pub(super) struct Ports {
+    gateway: Option<GatewayOptions>,
+    proxy: Signal,
+    retire: UnboundedSender<Drain>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    workers: Vec<Worker>,
+    open: BTreeMap<ListenerId, Open>,
+    failed: BTreeMap<ListenerId, Finding>,
+    inbound: usize,
+    outbound: usize,
+}
+
+#[derive(Debug)]
+struct Open {
+    address: SocketAddr,
+    drain: Drain,
+}
+
+impl Ports {
+    pub(super) fn new(
+        workers: Vec<Worker>,
+        gateway: Option<GatewayOptions>,
+        proxy: Signal,
+        retire: UnboundedSender<Drain>,
+    ) -> Self {
+        Self { gateway, proxy, retire, state: Mutex::new(State { workers, ..State::default() }) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn addresses(&self) -> BTreeMap<ListenerId, SocketAddr> {
+        self.state().open.iter().map(|(id, open)| (*id, open.address)).collect()
+    }
+
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        self.state().failed.values().cloned().collect()
+    }
+
+    /// Takes the workers out, to end them.
+    pub(super) fn workers(&self) -> Vec<Worker> {
+        std::mem::take(&mut self.state().workers)
+    }
+
+    pub(super) fn open_inbound(
+        &self,
+        listener: InboundListener,
+    ) -> Result<(ListenerId, SocketAddr), Box<Finding>> {
+        let mut state = self.state();
+        let id = ListenerId::Inbound(state.inbound);
+        state.inbound += 1;
+        let source = SourceRef::new("Workload", listener.port.workload.clone(), Origin::Builtin);
+        let serve = Serve::Inbound(Arc::new(listener.port));
+        self.open(&mut state, id, (listener.listen, serve), &source)
+    }
+
+    pub(super) fn open_outbound(
+        &self,
+        listener: OutboundListener,
+    ) -> Result<(ListenerId, SocketAddr), Box<Finding>> {
+        let mut state = self.state();
+        let id = ListenerId::Outbound(state.outbound);
+        state.outbound += 1;
+        let name = ObjectName::new(Arc::clone(&listener.port.namespace), "outbound");
+        let source = SourceRef::new("Listener", name, Origin::Builtin);
+        let serve = Serve::Outbound(Arc::new(listener.port));
+        self.open(&mut state, id, (listener.listen, serve), &source)
+    }
+
+    pub(super) fn close(&self, id: ListenerId) {
+        let mut state = self.state();
+        state.failed.remove(&id);
+        self.retire(&mut state, id);
+    }
+
+    /// Opens what the gateway's listeners ask for and closes what none asks for any more. Returns whether
+    /// something could not be opened and is worth another try.
+    pub(super) fn reconcile(&self, mesh: &Mesh) -> bool {
+        let Some(options) = &self.gateway else { return false };
+        let mut state = self.state();
+        let ours = mesh.all_listeners().filter(|listener| listener.gateway == options.gateway);
+        let wanted: BTreeMap<ListenerId, &Arc<Listener>> = ours.map(|l| (id_of(l), l)).collect();
+        let is_gone = |id: &&ListenerId| matches!(id, ListenerId::Gateway { .. }) && !wanted.contains_key(id);
+        let gone: BTreeSet<_> =
+            state.open.keys().chain(state.failed.keys()).filter(is_gone).copied().collect();
+        for id in gone {
+            state.failed.remove(&id);
+            self.retire(&mut state, id);
+        }
+        for (id, listener) in wanted {
+            let ListenerId::Gateway { transport, port } = id else { continue };
+            if state.open.contains_key(&id) {
+                continue;
+            }
+            let listen = Listen::At(transport, SocketAddr::new(options.address, options.ports.bound(port)));
+            let serve = Serve::Gateway(Arc::new(GatewayPort { gateway: options.gateway.clone(), port }));
+            if let Err(finding) = self.open(&mut state, id, (listen, serve), &listener.source) {
+                tracing::warn!(%finding, "listener not opened");
+            }
+        }
+        !state.failed.is_empty()
+    }
+
+    fn open(
+        &self,
+        state: &mut State,
+        id: ListenerId,
+        (listen, serve): (Listen, Serve),
+        source: &SourceRef,
+    ) -> Result<(ListenerId, SocketAddr), Box<Finding>> {
+        let wanted = if let Listen::At(_, address) = &listen { Some(*address) } else { None };
+        let (address, sockets) = match sockets(listen, state.workers.len()) {
+            Ok(opened) => opened,
+            Err(problem) => {
+                let finding = unavailable(source, wanted, &problem);
+                state.failed.insert(id, finding.clone());
+                return Err(Box::new(finding));
+            }
+        };
+        state.failed.remove(&id);
+        let drain = Drain::default();
+        for (worker, socket) in state.workers.iter().zip(sockets) {
+            worker.open(Opening { socket, serve: serve.clone(), drain: self.proxy.and(&drain) });
+        }
+        state.open.insert(id, Open { address, drain });
+        Ok((id, address))
+    }
+
+    fn retire(&self, state: &mut State, id: ListenerId) {
+        if let Some(open) = state.open.remove(&id) {
+            // Without a supervisor the proxy is at its end, and dropping the drain ends the listener too.
+            let _ = self.retire.send(open.drain);
+        }
+    }
+}
+
+fn id_of(listener: &Arc<Listener>) -> ListenerId {
+    let udp = listener.protocol == ListenerProtocol::Udp;
+    let transport = if udp { Transport::Udp } else { Transport::Tcp };
+    ListenerId::Gateway { transport, port: listener.port }
+}
+
+/// One socket for each worker, all at the same address.
+fn sockets(listen: Listen, workers: usize) -> io::Result<(SocketAddr, Vec<Socket>)> {
+    let shared = workers > 1;
+    let mut sockets = Vec::with_capacity(workers);
+    let address = match listen {
+        Listen::At(Transport::Tcp, at) => {
+            let first = listen_tcp(at, shared)?;
+            let address = first.local_addr()?;
+            sockets.push(Socket::Tcp(first));
+            for _ in 1..workers {
+                sockets.push(Socket::Tcp(listen_tcp(address, shared)?));
+            }
+            address
+        }
+        Listen::At(Transport::Udp, at) => {
+            let first = bind_udp(at, shared)?;
+            let address = first.local_addr()?;
+            sockets.push(Socket::Udp(first));
+            for _ in 1..workers {
+                sockets.push(Socket::Udp(bind_udp(address, shared)?));
+            }
+            address
+        }
+        Listen::Tcp(listener) => {
+            listener.set_nonblocking(true)?;
+            for _ in 1..workers {
+                sockets.push(Socket::Tcp(listener.try_clone()?));
+            }
+            let address = listener.local_addr()?;
+            sockets.push(Socket::Tcp(listener));
+            address
+        }
+        // The sessions of a UDP socket live with one worker: its datagrams must not be spread over several.
+        Listen::Udp(socket) => {
+            socket.set_nonblocking(true)?;
+            let address = socket.local_addr()?;
+            sockets.push(Socket::Udp(socket));
+            address
+        }
+    };
+    Ok((address, sockets))
+}
+
+fn unavailable(source: &SourceRef, address: Option<SocketAddr>, problem: &io::Error) -> Finding {
+    let place = address.map_or_else(|| "the socket".to_owned(), |address| format!("{address}"));
+    let finding = Finding::error(
+        Reason::PortUnavailable,
+        source,
+        FieldPath::root(),
+        format!("cannot listen at {place}: {problem}"),
+    );
+    match problem.kind() {
+        io::ErrorKind::AddrInUse => finding.suggest("end the program that holds the port, or choose another"),
+        io::ErrorKind::PermissionDenied => finding.suggest("choose a port from 1024 up"),
+        _ => finding,
+    }
+}

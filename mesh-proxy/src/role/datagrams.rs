@@ -1,0 +1,81 @@
+//! UDP in the three roles: which upstream a new client's datagrams go to.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+
+use mesh_model::engine::{Place, route_connection};
+use mesh_model::{ConnectionFacts, Reason, Transport};
+use tokio::net::UdpSocket;
+
+use super::Context;
+use super::forward::{backend, endpoint};
+use super::gateway::GatewayPort;
+use super::inbound::InboundPort;
+use super::outbound::{Destination, OutboundPort};
+use crate::drain::Signal;
+use crate::udp;
+use crate::worker::Serve;
+
+/// Serves the datagrams of one socket until its drain ends.
+pub(crate) async fn serve(cx: Rc<Context>, socket: UdpSocket, serve: Serve, drain: Signal) {
+    let Ok(local) = socket.local_addr() else { return };
+    let (idle, context) = (cx.times.udp_idle, Rc::clone(&cx));
+    let open = move |client: SocketAddr| {
+        let (cx, serve) = (Rc::clone(&context), serve.clone());
+        async move {
+            let opened = match &serve {
+                Serve::Gateway(port) => at_gateway(&cx, port).await,
+                Serve::Inbound(port) => to_application(&cx, port, local, client).await,
+                Serve::Outbound(port) => to_service(&cx, port).await,
+            };
+            opened.inspect_err(|reason| cx.refuse(*reason, &client, &"datagrams lead nowhere"))
+        }
+    };
+    udp::serve(socket, idle, drain, open, |client, reason| {
+        cx.refuse(reason, &client, &"the session gave way to a newer one");
+    })
+    .await;
+}
+
+async fn at_gateway(cx: &Context, port: &GatewayPort) -> Result<UdpSocket, Reason> {
+    let place = Place::Gateway { gateway: &port.gateway, port: port.port, sni: None };
+    to_endpoint(cx, place).await
+}
+
+async fn to_service(cx: &Context, port: &OutboundPort) -> Result<UdpSocket, Reason> {
+    let Destination::Service { service, port: dialled } = &port.destination else {
+        return Err(Reason::NoRoute);
+    };
+    let mesh = cx.mesh.current();
+    let service = mesh.service(service).ok_or(Reason::BackendNotFound)?;
+    to_endpoint(cx, Place::Service { service, port: *dialled, client_namespace: &port.namespace }).await
+}
+
+async fn to_endpoint(cx: &Context, place: Place<'_>) -> Result<UdpSocket, Reason> {
+    let mesh = cx.mesh.current();
+    let routed = route_connection(&mesh, place, Transport::Udp);
+    let chosen = endpoint(cx, &mesh, &backend(cx, &routed)?, Transport::Udp, &[])?;
+    let address = chosen.endpoint.address;
+    let any: IpAddr =
+        if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let connected = async {
+        let socket = UdpSocket::from_std(mesh_rt::net::bind_udp(SocketAddr::new(any, 0), false)?)?;
+        socket.connect(address).await.map(|()| socket)
+    };
+    connected.await.map_err(|_: std::io::Error| Reason::UpstreamConnect)
+}
+
+/// The destination's side. Datagrams prove no identity: a policy that asks for one refuses them.
+async fn to_application(
+    cx: &Context,
+    port: &InboundPort,
+    local: SocketAddr,
+    client: SocketAddr,
+) -> Result<UdpSocket, Reason> {
+    let application = port.application.ok_or(Reason::NoRoute)?;
+    let destination = SocketAddr::new(local.ip(), application.port());
+    let source = client.ip().to_canonical();
+    let facts = ConnectionFacts { source, destination, peer: None, sni: None };
+    cx.admit(&port.workload, &facts)?;
+    cx.application.dial_udp(application).await.map_err(|_| Reason::UpstreamConnect)
+}

@@ -1,0 +1,155 @@
+//! Opaque connections: from a decision to an upstream, and the bytes between. UDP shares the choice only.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures_util::future::{Either, select};
+use mesh_model::backend::{Endpoint, Target};
+use mesh_model::engine::Routed;
+use mesh_model::{Mesh, ObjectName, Reason, Transport};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Context;
+use crate::balance::InFlight;
+use crate::drain::{Phase, Signal};
+use crate::tcp::{Abort, Ended, copy};
+use crate::upstream::{Connect, ConnectError, Security, Speaks, Upstream};
+
+/// How many endpoints are tried before a connection is given up.
+const TRIES: usize = 3;
+
+/// Whether the bytes of a connection are already TLS of the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carries {
+    /// Plain bytes: a TLS policy of the backend applies.
+    Plain,
+    /// TLS from the client to the backend: nothing is wrapped around it but the mesh's own.
+    Tls,
+}
+
+/// A chosen endpoint; it counts as loaded while held.
+pub(crate) struct Chosen {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) service: ObjectName,
+    pub(crate) port: u16,
+    _load: InFlight,
+}
+
+/// The service port that a decision leads to.
+pub(crate) fn backend(cx: &Context, routed: &Routed) -> Result<(ObjectName, u16), Reason> {
+    match routed {
+        Routed::Refused { reason, .. } => Err(*reason),
+        Routed::Service { service, port } => Ok((service.name.clone(), *port)),
+        Routed::Rule(rule) => {
+            let backends = &rule.rule().backends;
+            let chosen = cx.balancer.backend(&rule.route().key, rule.rule_index(), backends);
+            match &chosen.ok_or(Reason::NoBackend)?.target {
+                Target::Invalid { reason, .. } => Err(*reason),
+                Target::Service { service, port } => Ok((service.clone(), *port)),
+            }
+        }
+    }
+}
+
+/// A ready endpoint of a service port that was not tried yet, where there is one.
+pub(crate) fn endpoint(
+    cx: &Context,
+    mesh: &Mesh,
+    (service, port): &(ObjectName, u16),
+    transport: Transport,
+    tried: &[SocketAddr],
+) -> Result<Chosen, Reason> {
+    let set = mesh.endpoints(service, transport, *port).ok_or(Reason::NoEndpoint)?;
+    let (endpoint, load) = cx.balancer.endpoint(service, *port, set, tried).ok_or(Reason::NoEndpoint)?;
+    Ok(Chosen { endpoint, service: service.clone(), port: *port, _load: load })
+}
+
+/// How an endpoint is reached with opaque bytes: meshed means mutual TLS, never less.
+pub(crate) fn upstream(mesh: &Mesh, chosen: &Chosen, carries: Carries) -> Upstream {
+    let policy = || mesh.backend_tls(&chosen.service, chosen.port).filter(|_| carries == Carries::Plain);
+    let security = match &chosen.endpoint.identity {
+        Some(identity) => Security::Mesh(identity.clone()),
+        None => policy().map_or(Security::Plain, |policy| Security::Tls(Arc::clone(policy))),
+    };
+    Upstream { address: chosen.endpoint.address, security, speaks: Speaks::Opaque }
+}
+
+/// Connects a decided connection to an endpoint and copies until it ends, is drained, or `revoked` ends.
+pub(crate) async fn forward<D>(
+    cx: &Context,
+    downstream: D,
+    routed: Result<Routed, Reason>,
+    carries: Carries,
+    ending: (Signal, impl Future<Output = Reason>),
+) -> Result<(), (Reason, String)>
+where
+    D: AsyncRead + AsyncWrite + Abort + Unpin,
+{
+    let connected = match routed {
+        Ok(routed) => connect(cx, &routed, carries).await,
+        Err(reason) => Err((reason, String::from("no rule leads anywhere"))),
+    };
+    match connected {
+        Ok((upstream, _chosen)) => {
+            carry(cx, downstream, upstream, ending).await;
+            Ok(())
+        }
+        Err(refused) => {
+            downstream.abort();
+            Err(refused)
+        }
+    }
+}
+
+/// Copies until the connection ends, its drain does, or `revoked` ends.
+pub(crate) async fn carry<D, U>(
+    cx: &Context,
+    downstream: D,
+    upstream: U,
+    (drain, revoked): (Signal, impl Future<Output = Reason>),
+) where
+    D: AsyncRead + AsyncWrite + Abort + Unpin,
+    U: AsyncRead + AsyncWrite + Abort + Unpin,
+{
+    let revoked = std::pin::pin!(revoked);
+    let drained = Box::pin(async move { drain.reached(Phase::Stopped).await });
+    let cut = async {
+        match select(drained, revoked).await {
+            Either::Left(((), _)) => Reason::Draining,
+            Either::Right((reason, _)) => reason,
+        }
+    };
+    let copied = copy(downstream, upstream, &cx.scratch, cx.times.idle, cut).await;
+    if let Ended::Cut(reason) = copied.ended {
+        cx.telemetry.metrics.refuse(reason);
+    }
+    tracing::debug!(sent = copied.sent, received = copied.received, ended = ?copied.ended, "connection ended");
+}
+
+async fn connect(
+    cx: &Context,
+    routed: &Routed,
+    carries: Carries,
+) -> Result<(<crate::dialer::Dialer as Connect>::Io, Chosen), (Reason, String)> {
+    let mesh = cx.mesh.current();
+    let place = backend(cx, routed).map_err(|reason| (reason, "no backend can be used".to_owned()))?;
+    let mut tried = Vec::new();
+    let mut last: Option<ConnectError> = None;
+    while tried.len() < TRIES {
+        let chosen = endpoint(cx, &mesh, &place, Transport::Tcp, &tried)
+            .map_err(|reason| (reason, format!("{}:{} has no ready endpoint", place.0, place.1)))?;
+        if tried.contains(&chosen.endpoint.address) {
+            break;
+        }
+        match cx.dialer.connect(&upstream(&mesh, &chosen, carries)).await {
+            Ok(stream) => return Ok((stream, chosen)),
+            Err(problem) => {
+                tried.push(chosen.endpoint.address);
+                last = Some(problem);
+            }
+        }
+    }
+    let reason = last.as_ref().map_or(Reason::NoEndpoint, ConnectError::reason);
+    Err((reason, last.map_or_else(String::new, |problem| problem.to_string())))
+}

@@ -1,0 +1,194 @@
+//! The client's side: from the address that an application dialled to a service, its routes and an endpoint.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mesh_model::engine::{Place, route_connection};
+use mesh_model::{AppProtocol, ConnectionFacts, Endpoint, Mesh, ObjectName, Reason, Service, Transport};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::Context;
+use super::forward::{Carries, carry, forward};
+use crate::capture::destination;
+use crate::detect::{Spoken, detect};
+use crate::drain::Signal;
+use crate::http::Downstream;
+use crate::scope::Scope;
+use crate::tcp::{Abort, Rewound};
+use crate::upstream::{Connect, Security, Speaks, Upstream};
+
+/// What happens to connections whose destination the mesh does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unknown {
+    /// They are refused.
+    Deny,
+    /// They go where they wanted, as they are; never to the proxy's own loopback.
+    #[default]
+    PassThrough,
+}
+
+/// Where the connections of an outbound listener want to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// Where the client dialled before it was redirected.
+    Dialled,
+    /// To this service port: a listener of its own, where nothing can be redirected.
+    Service {
+        /// The service.
+        service: ObjectName,
+        /// Its port.
+        port: u16,
+    },
+}
+
+/// One outbound listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboundPort {
+    /// The namespace of the applications behind it: routes of consumers look at it.
+    pub namespace: Arc<str>,
+    /// Where its connections want to go.
+    pub destination: Destination,
+    /// What happens to unknown destinations.
+    pub unknown: Unknown,
+}
+
+/// What a destination is.
+enum Found {
+    Endpoint(Endpoint),
+    Nobody(SocketAddr),
+    Service(Arc<Service>, u16),
+}
+
+/// Serves one outbound connection to its end.
+pub(crate) async fn serve(
+    cx: Rc<Context>,
+    port: Arc<OutboundPort>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    drain: Signal,
+) {
+    let found = match find(&cx.mesh.current(), &port, &stream) {
+        Ok(found) => found,
+        Err(reason) => {
+            stream.abort();
+            return cx.refuse(reason, &peer, &"the connection has no destination");
+        }
+    };
+    let served = match found {
+        Found::Endpoint(endpoint) => direct(&cx, stream, endpoint, drain).await,
+        Found::Nobody(address) => outside(&cx, &port, stream, address, drain).await,
+        Found::Service(service, dialled) => {
+            to_service(&cx, &port, (stream, peer), (service, dialled), drain).await
+        }
+    };
+    if let Err((reason, why)) = served {
+        cx.refuse(reason, &peer, &why);
+    }
+}
+
+fn find(mesh: &Mesh, port: &OutboundPort, stream: &TcpStream) -> Result<Found, Reason> {
+    let address = match &port.destination {
+        Destination::Service { service, port } => {
+            let service = mesh.service(service).ok_or(Reason::BackendNotFound)?;
+            return Ok(Found::Service(Arc::clone(service), *port));
+        }
+        Destination::Dialled => destination(stream).map_err(|_| Reason::NoRoute)?,
+    };
+    if let Some(service) = mesh.service_at(&address.ip()) {
+        let known = service.port(address.port(), Transport::Tcp).is_some();
+        return known.then(|| Found::Service(Arc::clone(service), address.port())).ok_or(Reason::NoRoute);
+    }
+    Ok(endpoint_at(mesh, address).map_or(Found::Nobody(address), Found::Endpoint))
+}
+
+/// An endpoint that was dialled by its own address, past its service.
+fn endpoint_at(mesh: &Mesh, address: SocketAddr) -> Option<Endpoint> {
+    let ports = mesh.all_services().flat_map(|s| s.ports.iter().map(move |p| (s, p)));
+    let sets = ports.filter_map(|(s, p)| mesh.endpoints(&s.name, p.transport, p.port));
+    sets.flat_map(|set| set.all()).find(|endpoint| endpoint.address == address).cloned()
+}
+
+async fn to_service(
+    cx: &Context,
+    port: &OutboundPort,
+    (mut stream, peer): (TcpStream, SocketAddr),
+    (service, dialled): (Arc<Service>, u16),
+    drain: Signal,
+) -> Result<(), (Reason, String)> {
+    let declared = service.port(dialled, Transport::Tcp).map_or(AppProtocol::Detect, |p| p.protocol);
+    let (spoken, ahead) = match declared {
+        AppProtocol::Detect => {
+            let by = Instant::now() + cx.times.detect;
+            detect(&mut stream, by).await.map_err(|e| (Reason::MalformedRequest, e.to_string()))?
+        }
+        declared if declared.is_http() => (Spoken::Http1, bytes::Bytes::new()),
+        _ => (Spoken::Opaque, bytes::Bytes::new()),
+    };
+    if spoken != Spoken::Opaque {
+        let local = stream.local_addr().map_err(|e| (Reason::MalformedRequest, e.to_string()))?;
+        let ip = service.addresses.first().copied().unwrap_or_else(|| local.ip());
+        let destination = SocketAddr::new(ip, dialled);
+        let facts = ConnectionFacts { source: peer.ip().to_canonical(), destination, peer: None, sni: None };
+        let scope = Scope::Outbound { service, port: dialled, namespace: Arc::clone(&port.namespace) };
+        let downstream = Downstream { facts, scope, mesh_hop: false, tls: false };
+        super::http::http(cx, Rewound::new(ahead, stream), downstream, drain).await;
+        return Ok(());
+    }
+    let stream = Rewound::new(ahead, stream);
+    let place = Place::Service { service: &service, port: dialled, client_namespace: &port.namespace };
+    let routed = route_connection(&cx.mesh.current(), place, Transport::Tcp);
+    let carries = if declared == AppProtocol::Tls { Carries::Tls } else { Carries::Plain };
+    forward(cx, stream, Ok(routed), carries, (drain, std::future::pending())).await
+}
+
+async fn direct(
+    cx: &Context,
+    stream: TcpStream,
+    endpoint: Endpoint,
+    drain: Signal,
+) -> Result<(), (Reason, String)> {
+    let security = endpoint.identity.map_or(Security::Plain, Security::Mesh);
+    let upstream = Upstream { address: endpoint.address, security, speaks: Speaks::Opaque };
+    join(cx, stream, upstream, drain).await
+}
+
+async fn outside(
+    cx: &Context,
+    port: &OutboundPort,
+    stream: TcpStream,
+    address: SocketAddr,
+    drain: Signal,
+) -> Result<(), (Reason, String)> {
+    if port.unknown == Unknown::Deny || !may_pass(address.ip()) {
+        stream.abort();
+        return Err((Reason::NoRoute, format!("nothing in the mesh is at {address}")));
+    }
+    let upstream = Upstream { address, security: Security::Plain, speaks: Speaks::Opaque };
+    join(cx, stream, upstream, drain).await
+}
+
+/// The proxy's loopback holds its own admin port and other workloads' sockets: nobody is passed there.
+fn may_pass(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    !address.is_loopback() && !address.is_unspecified() && !address.is_multicast()
+}
+
+async fn join(
+    cx: &Context,
+    stream: TcpStream,
+    upstream: Upstream,
+    drain: Signal,
+) -> Result<(), (Reason, String)> {
+    match cx.dialer.connect(&upstream).await {
+        Ok(connected) => {
+            carry(cx, stream, connected, (drain, std::future::pending())).await;
+            Ok(())
+        }
+        Err(problem) => {
+            stream.abort();
+            Err((problem.reason(), problem.to_string()))
+        }
+    }
+}

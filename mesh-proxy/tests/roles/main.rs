@@ -1,0 +1,8 @@
+//! Whole proxies on loopback with identities of a real authority: what enters, what is refused, what survives.
+
+mod edge;
+mod end;
+mod mesh;
+mod requests;
+mod strict;
+mod world;

@@ -1,0 +1,131 @@
+//! What does not enter a strict workload, and how running connections lose their rights.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mesh_ca::SvidSource;
+use mesh_ca::tls::{PeerTls, client_config, peer_name};
+use mesh_model::policy::{Action, AuthorizationPolicy, Patterns, PolicyRule, Source, TextPattern};
+use mesh_model::{AppProtocol, Kind, Resource, ResourceKey};
+use mesh_proxy::proxy::{ListenerId, Proxy, ProxyHandle};
+use mesh_proxy::role::inbound::Plaintext;
+use mesh_rt::SystemClock;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::world::*;
+
+/// A sidecar of `cart` whose application greets, its inbound address, and its metrics.
+async fn cart(world: &World, plaintext: Plaintext) -> (ProxyHandle, SocketAddr, impl Fn(&str) -> u64) {
+    world.set([workload(world, "cart"), service("cart", AppProtocol::Tcp)]);
+    let mut options = world.options("cart");
+    options.inbound.push(inbound("cart", echo("hi ").await, plaintext));
+    let telemetry = options.telemetry.clone();
+    let proxy = Proxy::start(options).expect("threads");
+    let address = proxy.addresses()[&ListenerId::Inbound(0)];
+    (proxy, address, move |reason: &str| refused(&telemetry.encode(), reason))
+}
+
+/// A mesh TLS connection by hand: what a peer with this identity gets that sends some text.
+async fn dial(peer: &PeerTls, world: &World, to: SocketAddr, alpn: &[u8]) -> std::io::Result<String> {
+    let config = client_config(peer, vec![world.id("cart")], &[alpn]).expect("a configuration");
+    let stream = TcpStream::connect(to).await?;
+    in_time(async {
+        let mut stream = TlsConnector::from(config).connect(peer_name(), stream).await?;
+        stream.write_all(b"ping ").await?;
+        stream.shutdown().await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    })
+    .await
+}
+
+fn policy(name_of: &str, action: Action, principals: &[&str]) -> Resource {
+    let any = principals.iter().map(|p| TextPattern::from((*p).to_owned())).collect();
+    let source = Source { principals: Patterns { any, none: Vec::new() }, ..Source::default() };
+    Resource::Policy(Arc::new(AuthorizationPolicy {
+        key: ResourceKey::local(Kind::Policy, name(name_of)),
+        source: super::world::source("AuthorizationPolicy", name_of),
+        action,
+        selector: [(Arc::from("app"), Arc::from("cart"))].into(),
+        rules: vec![PolicyRule { from: vec![source], ..PolicyRule::default() }],
+    }))
+}
+
+#[tokio::test]
+async fn only_a_verified_peer_of_the_mesh_enters() {
+    let world = World::new();
+    let (_proxy, at, refusals) = cart(&world, Plaintext::Strict).await;
+    let good = world.identity("web");
+    assert_eq!(dial(&good, &world, at, b"mesh-tcp/1").await.expect("served"), "hi ping bye");
+
+    let nobody = PeerTls::new(SvidSource::empty(SystemClock::shared()), world.authority.trust());
+    let stranger = World::of("other.example");
+    let stranger = PeerTls::new(stranger.identity("web").source, world.authority.trust());
+    for (who, peer) in [("no certificate", &nobody), ("another trust domain", &stranger)] {
+        assert!(dial(peer, &world, at, b"mesh-tcp/1").await.is_err(), "{who}");
+    }
+    assert!(dial(&good, &world, at, b"h2").await.is_err(), "TLS without the mark of the mesh");
+    assert!(ask(at, "ping").await.map_or(true, |answer| answer.is_empty()), "plain text");
+    until(|| refusals("IdentityRequired") == 4).await;
+}
+
+#[tokio::test]
+async fn a_permissive_port_takes_plain_text_and_does_not_wait_for_the_client() {
+    let world = World::new();
+    let (_proxy, at, _) = cart(&world, Plaintext::Permissive).await;
+    assert_eq!(ask(at, "ping ").await.expect("served"), "hi ping bye");
+    let mut silent = TcpStream::connect(at).await.expect("open");
+    let mut greeting = [0; 3];
+    in_time(silent.read_exact(&mut greeting)).await.expect("the server speaks first");
+    assert_eq!(&greeting, b"hi ");
+    // Policies hold for clients without identity too.
+    world.set([policy("friends", Action::Allow, &["cluster.local/ns/shop/sa/web"])]);
+    assert!(ask(at, "ping").await.map_or(true, |answer| answer.is_empty()));
+}
+
+#[tokio::test]
+async fn policies_decide_by_identity_about_opaque_connections() {
+    let world = World::new();
+    let (_proxy, at, refusals) = cart(&world, Plaintext::Strict).await;
+    world.set([policy("friends", Action::Allow, &["cluster.local/ns/shop/sa/web"])]);
+    let (web, bank) = (world.identity("web"), world.identity("bank"));
+    assert_eq!(dial(&web, &world, at, b"mesh-tcp/1").await.expect("allowed"), "hi ping bye");
+    assert!(dial(&bank, &world, at, b"mesh-tcp/1").await.map_or(true, |answer| answer.is_empty()));
+    until(|| refusals("NotAllowedByPolicy") == 1).await;
+}
+
+#[tokio::test]
+async fn a_workload_that_the_snapshot_does_not_know_admits_nobody() {
+    let world = World::new();
+    let (_proxy, at, refusals) = cart(&world, Plaintext::Strict).await;
+    world.remove(&ResourceKey::local(Kind::Workload, name("cart")));
+    let web = world.identity("web");
+    assert!(dial(&web, &world, at, b"mesh-tcp/1").await.map_or(true, |answer| answer.is_empty()));
+    until(|| refusals("PolicyPending") == 1).await;
+}
+
+#[tokio::test]
+async fn a_new_deny_cuts_running_connections_of_whom_it_names_and_nobody_else() {
+    let world = World::new();
+    let (_proxy, _) = world.sidecar("cart", echo("hi ").await, AppProtocol::Tcp);
+    let (_web, web) = world.client("web", "cart");
+    let (_bank, bank) = world.client("bank", "cart");
+    let (mut web, mut bank) =
+        (TcpStream::connect(web).await.expect("open"), TcpStream::connect(bank).await.expect("open"));
+    let mut greeting = [0; 3];
+    web.read_exact(&mut greeting).await.expect("served");
+    bank.read_exact(&mut greeting).await.expect("served");
+
+    let began = tokio::time::Instant::now();
+    world.set([policy("not-web", Action::Deny, &["cluster.local/ns/shop/sa/web"])]);
+    let cut = in_time(web.read(&mut greeting)).await;
+    assert!(cut.map_or(true, |some| some == 0), "the connection still carries bytes");
+    assert!(began.elapsed().as_secs_f64() < 1.0, "{:?}", began.elapsed());
+
+    bank.write_all(b"abc").await.expect("open");
+    in_time(bank.read_exact(&mut greeting)).await.expect("still served");
+    assert_eq!(&greeting, b"abc");
+}
