@@ -116,11 +116,11 @@ mod stage {
     use tokio::io::{AsyncRead, AsyncReadExt};
     use tokio::net::{TcpListener, TcpStream};
 
-    /// Runs a case's steps; nothing in them takes ten seconds unless it hangs.
+    /// Runs a case's steps; nothing in them takes half a minute unless it hangs.
     pub(crate) fn run(steps: impl Future<Output = ()>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime
-            .block_on(async { tokio::time::timeout(Duration::from_secs(10), steps).await.expect("in time") });
+            .block_on(async { tokio::time::timeout(Duration::from_secs(30), steps).await.expect("in time") });
     }
 
     /// A workload whose application is this binary in that part.

@@ -72,7 +72,7 @@ struct Shelf {
 /// Something to be fetched from the broker process.
 #[derive(Debug)]
 enum Errand {
-    Bind { address: SocketAddr, datagrams: bool, reply: oneshot::Sender<io::Result<OwnedFd>> },
+    Ask { order: Order, reply: oneshot::Sender<io::Result<Vec<OwnedFd>>> },
     Fill { ipv6: bool },
 }
 
@@ -114,14 +114,32 @@ impl SocketBroker {
         Ok(socket)
     }
 
-    /// A UDP socket bound inside the workload's namespace. All virtual addresses
-    /// ([`VIRTUAL_V4`](super::link::VIRTUAL_V4), [`VIRTUAL_V6`](super::link::VIRTUAL_V6)) are local there, so a
-    /// Service's address and port can be bound: datagrams to the Service arrive, and answers come from its address.
+    /// A UDP socket bound to an address inside the workload's namespace, such as `127.0.0.1:53` for a resolver.
     ///
     /// # Errors
     /// The workload is gone, or the error of `bind`.
     pub async fn bind_udp(&self, address: SocketAddr) -> Result<UdpSocket, BrokerError> {
-        Ok(UdpSocket::from_std(self.bind(address, true).await?.into())?)
+        Ok(UdpSocket::from_std(self.one(Order::Bind { address, datagrams: true }).await?.into())?)
+    }
+
+    /// A UDP socket that gets what the workload sends to this address and port of a service; what is sent from it
+    /// comes to the application from the service. Asked again for the same service, the new socket gets a share of
+    /// the senders. A conversation is forgotten after half a minute in which nothing was answered, two minutes
+    /// otherwise; a later datagram of the application begins it anew.
+    ///
+    /// # Errors
+    /// The workload is gone, or the kernel refused the rule.
+    pub async fn capture_udp(&self, service: SocketAddr) -> Result<UdpSocket, BrokerError> {
+        Ok(UdpSocket::from_std(self.one(Order::Capture { service }).await?.into())?)
+    }
+
+    /// Ends the capture of datagrams to a service; no error when there was none. The application is told afterwards
+    /// that nobody listens there, as with every address that is not captured.
+    ///
+    /// # Errors
+    /// The workload is gone, or the kernel refused the change.
+    pub async fn release_udp(&self, service: SocketAddr) -> Result<(), BrokerError> {
+        self.ask(Order::Release { service }).await.map(drop)
     }
 
     /// A TCP listener inside the workload's namespace.
@@ -129,12 +147,17 @@ impl SocketBroker {
     /// # Errors
     /// The workload is gone, or the error of `bind` or `listen`.
     pub async fn listen_tcp(&self, address: SocketAddr) -> Result<std::net::TcpListener, BrokerError> {
-        Ok(self.bind(address, false).await?.into())
+        Ok(self.one(Order::Bind { address, datagrams: false }).await?.into())
     }
 
-    async fn bind(&self, address: SocketAddr, datagrams: bool) -> Result<OwnedFd, BrokerError> {
+    async fn one(&self, order: Order) -> Result<OwnedFd, BrokerError> {
+        let socket = self.ask(order).await?.into_iter().next();
+        Ok(socket.ok_or(io::Error::from(io::ErrorKind::InvalidData))?)
+    }
+
+    async fn ask(&self, order: Order) -> Result<Vec<OwnedFd>, BrokerError> {
         let (reply, answer) = oneshot::channel();
-        self.orders.send(Errand::Bind { address, datagrams, reply }).await.map_err(|_| BrokerError::Gone)?;
+        self.orders.send(Errand::Ask { order, reply }).await.map_err(|_| BrokerError::Gone)?;
         Ok(answer.await.map_err(|_| BrokerError::Gone)??)
     }
 
@@ -232,12 +255,9 @@ async fn fetch(control: AsyncPackets, mut waiting: mpsc::Receiver<Errand>, share
 /// The broker process is gone; a refusal is the asker's.
 async fn run(control: &AsyncPackets, errand: Errand, shared: &Shared) -> io::Result<()> {
     match errand {
-        Errand::Bind { address, datagrams, reply } => {
-            let got = ask(control, &Order::Bind { address, datagrams }).await?;
-            let socket =
-                got.and_then(|sockets| sockets.into_iter().next().ok_or(io::ErrorKind::InvalidData.into()));
+        Errand::Ask { order, reply } => {
             // The asker may have given up.
-            let _ = reply.send(socket);
+            let _ = reply.send(ask(control, &order).await?);
         }
         Errand::Fill { ipv6 } => {
             let got = ask(control, &Order::Sockets { count: BATCH, ipv6 }).await?;

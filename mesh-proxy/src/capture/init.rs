@@ -74,7 +74,8 @@ fn broker() -> io::Result<()> {
         say(&control, &answer, &passed)
     };
     opened.descriptors.clear();
-    let served = told.and_then(|()| serve(&control, &supervisor));
+    let maker = sockets::Maker::new(super::nft::Rules::local(port));
+    let served = told.and_then(|()| serve(&control, &supervisor, maker));
     // Whatever ended the service: no process of the workload outlives it, and none is left for others to reap.
     supervisor.kill()?;
     supervisor.wait()?;
@@ -110,7 +111,7 @@ fn start_supervisor(demands: OwnedFd) -> io::Result<Child> {
 }
 
 /// Makes sockets until the launching process or the supervisor is gone.
-fn serve(control: &Packets, supervisor: &Child) -> io::Result<()> {
+fn serve(control: &Packets, supervisor: &Child, mut maker: sockets::Maker) -> io::Result<()> {
     let ended = rustix::process::pidfd_open(Pid::from_child(supervisor), PidfdFlags::empty())?;
     loop {
         let mut watched = [PollFd::new(control, PollFlags::IN), PollFd::new(&ended, PollFlags::IN)];
@@ -122,7 +123,7 @@ fn serve(control: &Packets, supervisor: &Child) -> io::Result<()> {
             return Ok(());
         }
         let Some((order, _)) = hear::<Order>(control)? else { return Ok(()) };
-        match sockets::make(&order) {
+        match maker.make(&order) {
             Ok(made) => {
                 let passed: Vec<_> = made.iter().map(AsFd::as_fd).collect();
                 say(control, &Answer::Passed, &passed)?;

@@ -1,4 +1,4 @@
-//! The inside of a workload's network namespace: loopback up, one address, and routes that lead everything back to
+//! The inside of a workload's network namespace: loopback up, one address, and a route that leads everything back to
 //! it, so that the capture rules see it. Routing messages only.
 
 use std::io;
@@ -10,11 +10,6 @@ use super::netlink::{Batch, Body, CREATE, NetlinkError};
 pub const WORKLOAD_V4: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
 /// The workload's own IPv6 address in its namespace.
 pub const WORKLOAD_V6: Ipv6Addr = Ipv6Addr::new(0xfd64, 0, 0, 0, 0, 0, 0, 1);
-/// Where virtual addresses of services come from: local in each namespace, so that UDP sockets can be bound to them.
-pub const VIRTUAL_V4: (Ipv4Addr, u8) = (Ipv4Addr::new(240, 0, 0, 0), 8);
-/// The same for IPv6.
-pub const VIRTUAL_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfdf0, 0, 0, 0, 0, 0, 0, 0), 16);
-
 /// The loopback device has this index in each network namespace.
 const LOOPBACK: u32 = 1;
 /// `NETLINK_ROUTE` is protocol 0, which sockets write as none.
@@ -25,15 +20,6 @@ const NEW_ROUTE: u16 = 24;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
-/// A route over loopback.
-struct Route {
-    /// `None` is the default route.
-    destination: Option<(IpAddr, u8)>,
-    source: IpAddr,
-    /// Whether its destinations are addresses of this namespace.
-    local: bool,
-}
-
 /// Prepares the namespace that this process is in; tells whether IPv6 works in it.
 ///
 /// # Errors
@@ -42,16 +28,12 @@ pub(crate) fn prepare() -> Result<bool, NetlinkError> {
     let mut batch = Batch::default();
     up(&mut batch);
     address(&mut batch, WORKLOAD_V4.into(), 32);
-    let source = IpAddr::from(WORKLOAD_V4);
-    route(&mut batch, &Route { destination: None, source, local: false });
-    route(&mut batch, &Route { destination: Some((VIRTUAL_V4.0.into(), VIRTUAL_V4.1)), source, local: true });
+    default_route(&mut batch, WORKLOAD_V4.into());
     batch.send(ROUTING)?;
 
     let mut batch = Batch::default();
     address(&mut batch, WORKLOAD_V6.into(), 128);
-    let source = IpAddr::from(WORKLOAD_V6);
-    route(&mut batch, &Route { destination: None, source, local: false });
-    route(&mut batch, &Route { destination: Some((VIRTUAL_V6.0.into(), VIRTUAL_V6.1)), source, local: true });
+    default_route(&mut batch, WORKLOAD_V6.into());
     match batch.send(ROUTING) {
         Ok(()) => Ok(true),
         Err(NetlinkError::Refused { .. }) => Ok(false),
@@ -76,20 +58,15 @@ fn address(batch: &mut Batch, address: IpAddr, prefix: u8) {
     batch.message("add the workload's address", NEW_ADDRESS, CREATE, &body);
 }
 
-fn route(batch: &mut Batch, route: &Route) {
-    /// Table, scope and type of a route whose destinations are ours.
-    const OURS: (u8, u8, u8) = (255, 254, 2);
-    /// Table, scope and type of an ordinary route.
-    const ORDINARY: (u8, u8, u8) = (254, 0, 1);
-    let (table, scope, kind) = if route.local { OURS } else { ORDINARY };
-    let length = route.destination.map_or(0, |(_, length)| length);
+/// Every address is one of this namespace: packets come back by loopback, from the workload's address, unless a rule
+/// sends them elsewhere on the way.
+fn default_route(batch: &mut Batch, source: IpAddr) {
+    /// Table `local`, set by an administrator, scope host, type local.
+    const OURS: [u8; 4] = [255, 4, 254, 2];
     let mut body = Body::default();
-    body.raw(&[family(route.source), length, 0, 0, table, 4, scope, kind]).raw(&0u32.to_ne_bytes());
-    if let Some((destination, _)) = route.destination {
-        body.attribute(1, &octets(destination));
-    }
-    body.attribute(4, &LOOPBACK.to_ne_bytes()).attribute(7, &octets(route.source));
-    batch.message("add a route over loopback", NEW_ROUTE, CREATE, &body);
+    body.raw(&[family(source), 0, 0, 0]).raw(&OURS).raw(&0u32.to_ne_bytes());
+    body.attribute(4, &LOOPBACK.to_ne_bytes()).attribute(7, &octets(source));
+    batch.message("add a local default route", NEW_ROUTE, CREATE, &body);
 }
 
 fn family(address: IpAddr) -> u8 {

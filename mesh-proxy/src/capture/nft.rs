@@ -3,7 +3,8 @@
 
 mod expression;
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 use rustix::net::netlink;
 
@@ -19,10 +20,21 @@ const NEW_CHAIN: u16 = message(3);
 const NEW_RULE: u16 = message(6);
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
-/// Hook and priority of destination NAT.
-const PREROUTING: u32 = 0;
-const OUTPUT: u32 = 3;
-const PRIORITY: i32 = -100;
+/// Where rules hang in the kernel.
+struct Chain {
+    hook: u32,
+    kind: &'static str,
+    name: &'static str,
+    priority: i32,
+}
+
+/// The hook `output` with the priority of destination NAT.
+const OUTBOUND: Chain = Chain { hook: 3, kind: "nat", name: "outbound", priority: -100 };
+/// The hook `prerouting`, which connections made on this machine do not pass.
+const INBOUND: Chain = Chain { hook: 0, kind: "nat", name: "inbound", priority: -100 };
+/// The hook `input`. Refused at `output`, the sender's call would fail with "not permitted"; refused where it would
+/// arrive, the sender gets the answer that a closed port gives.
+const REFUSED: Chain = Chain { hook: 1, kind: "filter", name: "refused", priority: 0 };
 
 /// Whose connections are left alone: the proxy's own, or they would come back to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +60,9 @@ pub struct Inbound {
 /// All rules of one network namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
+    /// Where datagrams to a service go; the socket must be bound to a loopback address, so that answers go back
+    /// through the translation and come from the service.
+    pub datagrams: BTreeMap<SocketAddr, u16>,
     /// Where queries for names (port 53) go, over UDP and TCP; the listener must be bound to a loopback address.
     pub dns: Option<u16>,
     /// Whose outgoing connections are left alone.
@@ -56,6 +71,10 @@ pub struct Rules {
     pub inbound: Option<Inbound>,
     /// Where the proxy listens for the outgoing connections.
     pub outbound: u16,
+    /// Whether all other packets that are not exempt are refused ("port unreachable"). For a namespace from which no
+    /// way leads out and in which every address is local: without it a datagram to a stranger would reach whatever
+    /// socket of the application has that port.
+    pub refuse_others: bool,
 }
 
 impl Rules {
@@ -67,7 +86,8 @@ impl Rules {
             (super::link::WORKLOAD_V4.into(), 32),
             (super::link::WORKLOAD_V6.into(), 128),
         ];
-        Self { dns: None, exempt: Exempt::Prefixes(prefixes), inbound: None, outbound }
+        let exempt = Exempt::Prefixes(prefixes);
+        Self { datagrams: BTreeMap::new(), dns: None, exempt, inbound: None, outbound, refuse_others: true }
     }
 
     /// Puts the rules in force in this process's network namespace, in place of any we set before: one transaction,
@@ -86,39 +106,49 @@ impl Rules {
         table(&mut batch, "make the table", NEW_TABLE, CREATE);
         table(&mut batch, "empty the table", DELETE_TABLE, 0);
         table(&mut batch, "make the table", NEW_TABLE, CREATE);
-        chain(&mut batch, "outbound", OUTPUT);
-        for found in self.outbound_rules() {
-            rule(&mut batch, "outbound", &found);
-        }
+        chain(&mut batch, &OUTBOUND, &self.outbound_rules());
         if let Some(inbound) = &self.inbound {
-            chain(&mut batch, "inbound", PREROUTING);
-            for found in inbound.rules() {
-                rule(&mut batch, "inbound", &found);
-            }
+            chain(&mut batch, &INBOUND, &inbound.rules());
+        }
+        if self.refuse_others {
+            // What was redirected has a loopback address by now, or is exempt anyway.
+            let refuse = Rule::default().refuse();
+            chain(&mut batch, &REFUSED, &self.exempt.rules().into_iter().chain([refuse]).collect::<Vec<_>>());
         }
         batch.quiet(BATCH_END, &header_of_batch());
         batch
     }
 
     fn outbound_rules(&self) -> Vec<Rule> {
-        let mut rules = match &self.exempt {
-            Exempt::Mark(mark) => {
-                vec![Rule::default().mark(*mark).leave(), Rule::default().leaves_by_loopback().leave()]
-            }
-            Exempt::Prefixes(prefixes) => prefixes
-                .iter()
-                .map(|(address, length)| Rule::default().destination(*address, *length).leave())
-                .collect(),
-            Exempt::User(user) => {
-                vec![Rule::default().user(*user).leave(), Rule::default().leaves_by_loopback().leave()]
-            }
-        };
+        let mut rules = self.exempt.rules();
         if let Some(port) = self.dns {
             rules.push(Rule::default().udp().port(53).redirect(port));
             rules.push(Rule::default().tcp().port(53).redirect(port));
         }
+        rules.extend(self.datagrams.iter().map(|(service, port)| {
+            let whole = if service.is_ipv4() { 32 } else { 128 };
+            Rule::default().destination(service.ip(), whole).udp().port(service.port()).redirect(*port)
+        }));
         rules.push(Rule::default().tcp().redirect(self.outbound));
         rules
+    }
+}
+
+impl Exempt {
+    fn rules(&self) -> Vec<Rule> {
+        match self {
+            Self::Mark(mark) => {
+                vec![Rule::default().mark(*mark).leave(), Rule::default().leaves_by_loopback().leave()]
+            }
+            Self::Prefixes(prefixes) => {
+                let prefix =
+                    |(address, length): &(IpAddr, u8)| Rule::default().destination(*address, *length).leave();
+                prefixes.iter().map(prefix).collect()
+            }
+            Self::User(user) => {
+                vec![Rule::default().user(*user).leave(), Rule::default().leaves_by_loopback().leave()]
+            }
+        }
     }
 }
 
@@ -167,21 +197,24 @@ fn table(batch: &mut Batch, step: &'static str, kind: u16, flags: u16) {
     batch.message(step, kind, flags, &body);
 }
 
-fn chain(batch: &mut Batch, name: &str, hook: u32) {
+fn chain(batch: &mut Batch, chain: &Chain, rules: &[Rule]) {
     let mut body = inet();
-    body.text(1, TABLE).text(3, name);
+    body.text(1, TABLE).text(3, chain.name);
     body.nested(4, |place| {
-        place.number(1, hook).attribute(2, &PRIORITY.to_be_bytes());
+        place.number(1, chain.hook).attribute(2, &chain.priority.to_be_bytes());
     });
-    body.text(7, "nat");
-    batch.message("make a chain for address translation", NEW_CHAIN, CREATE, &body);
+    body.text(7, chain.kind);
+    batch.message("make a chain of rules", NEW_CHAIN, CREATE, &body);
+    for found in rules {
+        rule(batch, chain.name, found);
+    }
 }
 
 fn rule(batch: &mut Batch, chain: &str, rule: &Rule) {
     let mut body = inet();
     body.text(1, TABLE).text(2, chain);
     body.nested(4, |list| rule.write(list));
-    batch.message("add a redirect rule", NEW_RULE, CREATE | APPEND, &body);
+    batch.message("add a rule", NEW_RULE, CREATE | APPEND, &body);
 }
 
 #[cfg(test)]

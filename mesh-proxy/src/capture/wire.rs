@@ -17,8 +17,12 @@ use super::spec::Program;
 pub(super) enum Order {
     /// Open a socket bound to this address.
     Bind { address: SocketAddr, datagrams: bool },
+    /// Redirect datagrams to this service to a socket, and open it.
+    Capture { service: SocketAddr },
     /// Make the namespaces; the descriptor is the supervisor's end.
     Open { listeners: usize, port: u16 },
+    /// Redirect datagrams to this service no longer.
+    Release { service: SocketAddr },
     /// Make sockets for connections.
     Sockets { count: usize, ipv6: bool },
 }

@@ -18,6 +18,7 @@ pub(crate) fn main(words: &[&str]) -> ExitCode {
         ["get", name, family] => get(name, family == &"6"),
         ["ask", name] => ask(name),
         ["serve", address] => serve(address),
+        ["stubborn"] => stubborn(),
         ["wait-for", name] => wait_for(name),
         _ => panic!("no such part: {words:?}"),
     };
@@ -47,11 +48,14 @@ fn connect(address: &str) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A question over UDP through a connected socket, which takes an answer from that address only.
+/// A question over UDP through a connected socket, which takes an answer from that address only. The application
+/// itself serves the port that it asks at.
 fn ask(name: &str) -> std::io::Result<()> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    let _own = [UdpSocket::bind("0.0.0.0:5353")?, UdpSocket::bind("[::1]:5353")?];
+    let server = (name, 5353).to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
+    let socket = UdpSocket::bind(if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
     socket.set_read_timeout(Some(Duration::from_secs(5)))?;
-    socket.connect((name, 5353))?;
+    socket.connect(server)?;
     socket.send(b"question")?;
     let mut answer = [0; 64];
     let length = socket.recv(&mut answer)?;
@@ -113,8 +117,11 @@ fn confined() -> std::io::Result<()> {
         println!("moved to another network namespace");
     }
     let unreachable: SocketAddr = (IpAddr::from([192, 0, 2, 1]), 9).into();
-    if UdpSocket::bind("0.0.0.0:0")?.send_to(b"out", unreachable).is_err() {
-        println!("had no route");
+    let outside = UdpSocket::bind("0.0.0.0:0")?;
+    outside.connect(unreachable)?;
+    outside.send(b"out")?;
+    if outside.recv(&mut [0; 8]).is_ok() {
+        println!("spoke to another machine");
     }
     println!("tried");
     Ok(())
@@ -132,4 +139,15 @@ fn environment(variable: &str, name: &str) -> std::io::Result<()> {
     let address = (name, 80).to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
     println!("{length} {}", address.ip());
     Ok(())
+}
+
+/// Does not hear SIGTERM.
+fn stubborn() -> std::io::Result<()> {
+    let mut deaf = nix::sys::signal::SigSet::empty();
+    deaf.add(nix::sys::signal::Signal::SIGTERM);
+    deaf.thread_block()?;
+    println!("deaf");
+    loop {
+        std::thread::park();
+    }
 }

@@ -1,5 +1,6 @@
 //! The rules as the kernel holds them, printed by the machine's own tool.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
 use mesh_proxy::capture::nft::{self, Exempt, Inbound, Rules};
@@ -41,10 +42,12 @@ fn check(rules: &Rules, expected: &str) {
 
 fn sidecar() {
     let rules = Rules {
+        datagrams: BTreeMap::new(),
         dns: Some(15053),
         exempt: Exempt::User(1337),
         inbound: Some(Inbound { exempt: vec![15020, 15021], port: 15006 }),
         outbound: 15001,
+        refuse_others: false,
     };
     check(&rules, SIDECAR);
 }
@@ -71,7 +74,14 @@ table inet mesh {
 
 fn node() {
     let inbound = Some(Inbound { exempt: vec![], port: 15006 });
-    let rules = Rules { dns: None, exempt: Exempt::Mark(0x539), inbound, outbound: 15001 };
+    let rules = Rules {
+        datagrams: BTreeMap::new(),
+        dns: None,
+        exempt: Exempt::Mark(0x539),
+        inbound,
+        outbound: 15001,
+        refuse_others: false,
+    };
     check(&rules, NODE);
 }
 
@@ -92,7 +102,13 @@ table inet mesh {
 ";
 
 fn local() {
-    check(&Rules::local(15001), LOCAL);
+    let mut rules = Rules::local(15001);
+    rules.datagrams.insert("240.0.0.7:53".parse().unwrap(), 40001);
+    rules.datagrams.insert("[fdf0::7]:5353".parse().unwrap(), 40002);
+    let datagrams = "\t\tip daddr 240.0.0.7 udp dport 53 redirect to :40001
+\t\tip6 daddr fdf0::7 udp dport 5353 redirect to :40002
+\t\tmeta l4proto tcp redirect";
+    check(&rules, &LOCAL.replace("\t\tmeta l4proto tcp redirect", datagrams));
 }
 
 const LOCAL: &str = "\
@@ -104,6 +120,15 @@ table inet mesh {
 \t\tip daddr 100.64.0.1 return
 \t\tip6 daddr fd64::1 return
 \t\tmeta l4proto tcp redirect to :15001
+\t}
+
+\tchain refused {
+\t\ttype filter hook input priority filter; policy accept;
+\t\tip daddr 127.0.0.0/8 return
+\t\tip6 daddr ::1 return
+\t\tip daddr 100.64.0.1 return
+\t\tip6 daddr fd64::1 return
+\t\treject
 \t}
 }
 ";
@@ -119,7 +144,16 @@ fn replaced() {
     Rules::local(15001).apply().unwrap();
     assert_eq!(ruleset(), format!("table inet other {{\n}}\n{LOCAL}"));
     let odd = Exempt::Prefixes(vec![([10, 32, 0, 0].into(), 11), ([0, 0, 0, 0].into(), 0)]);
-    Rules { dns: None, exempt: odd, inbound: None, outbound: 7 }.apply().unwrap();
+    Rules {
+        datagrams: BTreeMap::new(),
+        dns: None,
+        exempt: odd,
+        inbound: None,
+        outbound: 7,
+        refuse_others: false,
+    }
+    .apply()
+    .unwrap();
     let text = ruleset();
     assert!(text.contains("\t\tip daddr 10.32.0.0/11 return\n\t\tmeta nfproto ipv4 return\n"), "{text}");
     assert_eq!(text.matches("redirect").count(), 1, "{text}");

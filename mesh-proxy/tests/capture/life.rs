@@ -17,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     ("an_exit_code_is_reported_and_a_restart_keeps_the_listener", restart),
     ("a_program_that_does_not_exist_is_named", not_started),
     ("stop_asks_first_and_leaves_no_process", stop),
+    ("stop_does_not_wait_for_ever", stubborn),
     ("a_killed_launcher_leaves_no_process_and_no_mount", killed),
     ("a_dropped_workload_ends", dropped),
     ("a_killed_broker_takes_the_workload_along", lost),
@@ -81,6 +82,16 @@ fn stop() {
         assert_eq!(launched.process.stop(Duration::from_secs(5)).await, Exit::Signal(15));
         assert_eq!(descendants(std::process::id()), BTreeSet::new(), "reaped too");
         assert!(before.into_iter().all(|pid| !runs(pid)));
+    });
+}
+
+fn stubborn() {
+    run(async {
+        let launched = launch(&["stubborn"], &[]).await;
+        let mut lines = tokio::io::BufReader::new(launched.stdout).lines();
+        assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("deaf"));
+        assert_eq!(launched.process.stop(Duration::from_millis(50)).await, Exit::Signal(9));
+        assert_eq!(descendants(std::process::id()), BTreeSet::new());
     });
 }
 

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use mesh_rt::passing::DESCRIPTORS_LIMIT;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::capture::nft::Rules;
 use crate::capture::wire::Order;
 
 /// A listener for captured connections; several share the port.
@@ -19,19 +20,62 @@ pub(super) fn listener(port: u16, ipv6: bool) -> io::Result<OwnedFd> {
     Ok(mesh_rt::net::listen_tcp(address, true)?.into())
 }
 
-/// Makes what the order asks for.
-pub(super) fn make(order: &Order) -> io::Result<Vec<OwnedFd>> {
-    match order {
-        Order::Bind { address, datagrams: false } => {
-            Ok(vec![mesh_rt::net::listen_tcp(*address, true)?.into()])
+/// Makes sockets, and keeps the rules that belong to some of them.
+pub(super) struct Maker {
+    rules: Rules,
+}
+
+impl Maker {
+    /// `rules` are those in force.
+    pub(super) fn new(rules: Rules) -> Self {
+        Self { rules }
+    }
+
+    /// Makes what the order asks for.
+    pub(super) fn make(&mut self, order: &Order) -> io::Result<Vec<OwnedFd>> {
+        match order {
+            Order::Bind { address, datagrams: false } => {
+                Ok(vec![mesh_rt::net::listen_tcp(*address, true)?.into()])
+            }
+            Order::Bind { address, datagrams: true } => {
+                Ok(vec![mesh_rt::net::bind_udp(*address, true)?.into()])
+            }
+            Order::Capture { service } => self.capture(*service),
+            Order::Open { .. } => {
+                Err(io::Error::new(io::ErrorKind::AlreadyExists, "the namespaces exist already"))
+            }
+            Order::Release { service } => {
+                let mut rules = self.rules.clone();
+                rules.datagrams.remove(service);
+                self.change(rules).map(|()| Vec::new())
+            }
+            Order::Sockets { count, ipv6 } => {
+                (0..(*count).min(DESCRIPTORS_LIMIT)).map(|_| connecting(*ipv6)).collect()
+            }
         }
-        Order::Bind { address, datagrams: true } => Ok(vec![mesh_rt::net::bind_udp(*address, true)?.into()]),
-        Order::Open { .. } => {
-            Err(io::Error::new(io::ErrorKind::AlreadyExists, "the namespaces exist already"))
+    }
+
+    /// A socket for the datagrams to a service. It is bound to another port than the service's, which the
+    /// application may want for itself; a second one for the same service shares the port with the first.
+    fn capture(&mut self, service: SocketAddr) -> io::Result<Vec<OwnedFd>> {
+        let loopback =
+            if service.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        let port = self.rules.datagrams.get(&service).copied().unwrap_or(0);
+        let socket = mesh_rt::net::bind_udp(SocketAddr::new(loopback, port), true)?;
+        if port == 0 {
+            let mut rules = self.rules.clone();
+            rules.datagrams.insert(service, socket.local_addr()?.port());
+            self.change(rules)?;
         }
-        Order::Sockets { count, ipv6 } => {
-            (0..(*count).min(DESCRIPTORS_LIMIT)).map(|_| connecting(*ipv6)).collect()
+        Ok(vec![socket.into()])
+    }
+
+    fn change(&mut self, rules: Rules) -> io::Result<()> {
+        if rules != self.rules {
+            rules.apply()?;
+            self.rules = rules;
         }
+        Ok(())
     }
 }
 

@@ -19,6 +19,10 @@ const VALUE: u32 = 1;
 /// `NFT_RETURN`.
 const RETURN: i32 = -5;
 
+/// `NFT_REJECT_ICMPX_UNREACH`, and its code that stands for the one of the packet's family.
+const REFUSE_BY_ICMP: u32 = 2;
+const PORT_UNREACHABLE: u8 = 1;
+
 /// A rule: what must hold, then what is done.
 #[derive(Debug, Default)]
 pub(super) struct Rule(Vec<Expression>);
@@ -37,6 +41,8 @@ enum Expression {
     Payload(u32, u32, u32),
     /// Sends the connection to the port in the register.
     Redirect,
+    /// Answers "port unreachable", in ICMP of either family.
+    Refuse,
     /// Ends the chain.
     Return,
 }
@@ -110,6 +116,12 @@ impl Rule {
         self
     }
 
+    /// Then the sender is told that nobody listens.
+    pub(super) fn refuse(mut self) -> Self {
+        self.0.push(Expression::Refuse);
+        self
+    }
+
     /// Values of `meta` are compared in host order.
     fn meta(mut self, key: u32, value: &[u8]) -> Self {
         self.0.push(Expression::Meta(key));
@@ -137,6 +149,7 @@ impl Expression {
             Self::Meta(_) => "meta",
             Self::Payload(..) => "payload",
             Self::Redirect => "redir",
+            Self::Refuse => "reject",
         }
     }
 
@@ -170,6 +183,9 @@ impl Expression {
             }
             Self::Redirect => {
                 content.number(1, VALUE);
+            }
+            Self::Refuse => {
+                content.number(1, REFUSE_BY_ICMP).attribute(2, &[PORT_UNREACHABLE]);
             }
             Self::Return => {
                 content.number(1, VERDICT).nested(2, |inner| {

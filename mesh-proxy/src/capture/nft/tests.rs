@@ -14,7 +14,14 @@ fn words(bytes: &[u8]) -> String {
 #[test]
 #[cfg(target_endian = "little")]
 fn a_batch_is_these_bytes() {
-    let rules = Rules { dns: None, exempt: Exempt::User(1337), inbound: None, outbound: 15001 };
+    let rules = Rules {
+        datagrams: BTreeMap::new(),
+        dns: None,
+        exempt: Exempt::User(1337),
+        inbound: None,
+        outbound: 15001,
+        refuse_others: false,
+    };
     let batch = rules.batch();
     let text = words(batch.bytes());
     let mut rest = text.as_str();
