@@ -1,5 +1,6 @@
 //! Kubernetes-style objects to mesh resources: reading, validation, translation and status. The only crate that
 //! knows Kubernetes.
+#![doc = include_str!("../README.md")]
 
 pub mod local;
 pub mod names;

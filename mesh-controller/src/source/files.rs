@@ -130,6 +130,11 @@ impl FileSource {
 
     /// Looks for files that came or went, and reads all of them.
     pub fn rescan(&mut self) {
+        self.rescan_except(&BTreeSet::new());
+    }
+
+    /// As [`FileSource::rescan`], but leaves files alone that are being written.
+    pub(super) fn rescan_except(&mut self, being_written: &BTreeSet<PathBuf>) {
         let mut found = Found::default();
         if self.root.is_file() {
             found.files.insert(self.root.clone());
@@ -138,8 +143,8 @@ impl FileSource {
         }
         self.unreadable = found.findings;
         self.files.retain(|path, _| found.files.contains(path));
-        for path in found.files {
-            self.read(&path);
+        for path in found.files.difference(being_written) {
+            self.read(path);
         }
     }
 

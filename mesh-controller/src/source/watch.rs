@@ -127,8 +127,9 @@ impl Dirty {
     fn drain(&self) -> Pending {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let open = std::mem::take(&mut pending.open);
-        let work = std::mem::take(&mut *pending);
-        pending.open = open;
+        let mut work = std::mem::take(&mut *pending);
+        pending.open.clone_from(&open);
+        work.open = open;
         work
     }
 }
@@ -153,12 +154,15 @@ impl Pending {
             EventKind::Access(_) => {}
             _ => self.everything = true,
         }
-        if self.files.len() > MAX_DIRTY || self.open.len() > MAX_DIRTY {
+        if self.files.len() > MAX_DIRTY {
             self.everything = true;
+        }
+        if self.open.len() > MAX_DIRTY {
+            self.everything = true;
+            self.open.clear();
         }
         if self.everything {
             self.files.clear();
-            self.open.clear();
         }
     }
 
@@ -166,7 +170,8 @@ impl Pending {
     fn apply(self, source: &mut FileSource) -> bool {
         let files: Vec<PathBuf> = self.files.iter().map(|path| source.as_given(path)).collect();
         if self.everything || files.iter().any(|path| !source.wants(path) && is_structure(path)) {
-            source.rescan();
+            let open = self.open.iter().map(|path| source.as_given(path)).collect();
+            source.rescan_except(&open);
             return true;
         }
         let wanted: Vec<&Path> =

@@ -24,9 +24,8 @@ pub(super) fn resolve(text: &str) -> Result<Value, Problem> {
     if matches!(text.trim_start_matches(['+', '-']), ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN") {
         return Err(Problem::NotFinite(text.to_owned()));
     }
-    match integer(text).map(Some).or_else(|| float(text)) {
-        Some(Some(number)) => Ok(Value::Number(number)),
-        Some(None) => Err(Problem::NotFinite(text.to_owned())),
+    match integer(text).or_else(|| float(text)) {
+        Some(number) => Ok(Value::Number(number)),
         None => Ok(Value::String(text.to_owned())),
     }
 }
@@ -54,9 +53,13 @@ fn integer(text: &str) -> Option<Number> {
     }
 }
 
-/// A decimal float; the inner value is none when it is too large.
-fn float(text: &str) -> Option<Option<Number>> {
-    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+/// A decimal float. A whole one is an integer, as it is after Kubernetes has turned it to JSON; one that is
+/// too large for a float stays a text.
+fn float(text: &str) -> Option<Number> {
+    /// Whole numbers up to here are exact.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let text = text.replace('_', "");
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(&text);
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, Some(exponent)),
         None => (unsigned, None),
@@ -68,5 +71,9 @@ fn float(text: &str) -> Option<Option<Number>> {
     if !has_digits || exponent.is_some_and(|e| e.is_empty() || !digits(e)) {
         return None;
     }
-    Some(text.parse().ok().and_then(Number::from_f64))
+    let value: f64 = text.parse().ok()?;
+    if value.fract() == 0.0 && value.abs() <= EXACT {
+        return format!("{value:.0}").parse::<i64>().ok().map(Number::from);
+    }
+    Number::from_f64(value)
 }

@@ -36,11 +36,19 @@ fn plain_scalars_mean_what_kubernetes_takes_them_for() {
         ("0x1F", json!(31)),
         ("0b101", json!(5)),
         ("0", json!(0)),
-        ("089", json!(89.0)),
+        ("089", json!(89)),
         ("18446744073709551615", json!(18446744073709551615_u64)),
         ("1.5", json!(1.5)),
         (".5", json!(0.5)),
-        ("1e3", json!(1000.0)),
+        ("1e3", json!(1000)),
+        ("80.0", json!(80)),
+        ("-0.0", json!(0)),
+        ("1.", json!(1)),
+        ("1_000.5", json!(1000.5)),
+        ("1e999", json!("1e999")),
+        ("-0x10", json!(-16)),
+        ("_1", json!("_1")),
+        ("0b2", json!("0b2")),
         ("1.2.3.4", json!("1.2.3.4")),
         ("10.0.0.0/8", json!("10.0.0.0/8")),
         ("12:30", json!("12:30")),
@@ -56,7 +64,7 @@ fn plain_scalars_mean_what_kubernetes_takes_them_for() {
         assert_eq!(one(text), Ok(expected), "{text:?}");
     }
     assert_eq!(one("a: ~\nb: null\nc:\n"), Ok(json!({"a": null, "b": null, "c": null})));
-    for text in [".inf", "-.Inf", ".nan", "1e999"] {
+    for text in [".inf", "-.Inf", ".nan"] {
         assert!(matches!(refused(text).0, Problem::NotFinite(_)), "{text:?}");
     }
 }
