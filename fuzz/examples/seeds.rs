@@ -3,13 +3,30 @@
 
 use std::error::Error;
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 
 use mesh_ca::store::{SealingKey, seal};
 use mesh_ca::{Authority, SystemClock};
+use mesh_controller::local::Replica;
+use mesh_controller::objects::Process;
+use mesh_controller::source;
+use mesh_controller::store::ObjectStore;
+use mesh_controller::translate::{Changes, Settings, Translator};
+use mesh_model::Kind;
+use mesh_xds::native;
 use mesh_xds::proto::DeltaDiscoveryRequest;
 use prost::Message as _;
+
+/// Where the seeds of the resources come from.
+const FILES: &[(&str, &str)] = &[
+    ("bookinfo", "gateway.yaml"),
+    ("bookinfo", "local.yaml"),
+    ("bookinfo", "policies.yaml"),
+    ("bookinfo", "routes.yaml"),
+    ("bookinfo", "services.yaml"),
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let authority = Authority::in_memory("cluster.local".parse()?, SystemClock::shared())?;
@@ -26,7 +43,33 @@ fn main() -> Result<(), Box<dyn Error>> {
     write("client_hello", "two-protocols", &hello(&["mesh-h2/1", "h2"])?)?;
     write("client_hello", "no-protocol", &hello(&[])?)?;
     write("client_hello", "http", b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
-    requests()
+    requests()?;
+    resources()
+}
+
+/// One resource of each kind that the sample application has, its kind in the first byte.
+fn resources() -> Result<(), Box<dyn Error>> {
+    let mut objects = Vec::new();
+    for (folder, file) in FILES {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(folder).join(file);
+        objects.extend(source::load(&fs::read(path)?, &Arc::from(*file)).objects);
+    }
+    let store: ObjectStore = objects.into_iter().collect();
+    let mut translator = Translator::new(Settings::default());
+    let mut changes = Changes::between(&ObjectStore::default(), &store);
+    for (n, (stored, _)) in store.all::<Process>().enumerate() {
+        let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(n + 1)?));
+        changes.replicas.push((stored.name().clone(), vec![Replica::new(0, address, true)]));
+    }
+    translator.update(changes);
+    for (at, kind) in Kind::ALL.iter().enumerate() {
+        let translation = translator.translation();
+        let of_kind = translation.resources.values().find(|resource| resource.key().kind == *kind);
+        let Some(resource) = of_kind else { continue };
+        let seed = [&[u8::try_from(at)?], &*native::encode(resource)].concat();
+        write("native", kind.as_str(), &seed)?;
+    }
+    Ok(())
 }
 
 fn requests() -> Result<(), Box<dyn Error>> {

@@ -7,6 +7,7 @@
 pub mod controller;
 pub mod model;
 pub mod peers;
+pub mod wire;
 
 /// A target.
 pub type Target = fn(&[u8]);
@@ -19,7 +20,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("client_hello", peers::client_hello),
     ("duration", model::duration),
     ("host_pattern", model::host_pattern),
+    ("http_head", wire::http_head),
     ("identity", model::identity),
+    ("last_good", wire::last_good),
+    ("native", wire::native),
     ("objects", controller::objects),
     ("path", model::path),
     ("resource_key", model::resource_key),

@@ -21,6 +21,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   setup    installs what the tests need: Debian packages (as root), PyPI packages, a Go module
   test     setup, formatting, tidy, clippy, all tests, totals
   fuzz     TARGET [SECONDS]: looks for inputs that break a parser
+           --planted: shows that every target finds the bug planted in it
   extra    documentation, licences, fuzz targets, features alone, packages";
 
 fn main() -> ExitCode {
@@ -46,6 +47,9 @@ fn main() -> ExitCode {
 
 fn fuzz(config: &Config, arguments: &[String]) -> anyhow::Result<()> {
     let target = arguments.first().ok_or_else(|| anyhow::anyhow!("{USAGE}"))?;
+    if target == "--planted" {
+        return fuzz::find_planted(config);
+    }
     let seconds = arguments.get(1).map_or(Ok(60), |seconds| seconds.parse())?;
     fuzz::run(config, target, seconds)
 }
