@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 
+use mesh_ca::csr;
 use mesh_ca::store::{SealingKey, seal};
 use mesh_ca::{Authority, SystemClock};
 use mesh_controller::local::Replica;
@@ -36,6 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let bundle = authority.bundle();
     let root = bundle.roots().next().ok_or("a bundle has a root")?;
     write("certificate", "root", root)?;
+    write("certificate_request", "request", &csr::request(svid.key()))?;
+    write("certificate_request", "certificate", &svid.chain()[0])?;
     let key = SealingKey::from_hex("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f")?;
     write("sealed_store", "sealed", &seal(b"content", &key, "fuzz", 7))?;
     write("sealed_store", "other-purpose", &seal(b"content", &key, "other", 7))?;

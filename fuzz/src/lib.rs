@@ -17,6 +17,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("authority", model::authority),
     ("certificate", peers::certificate),
+    ("certificate_request", peers::certificate_request),
     ("client_hello", peers::client_hello),
     ("duration", model::duration),
     ("host_pattern", model::host_pattern),

@@ -1,7 +1,8 @@
-//! Targets for what comes from other machines and from the disk: certificates, ClientHello, trace context, ADS
-//! requests, the sealed store.
+//! Targets for what comes from other machines and from the disk: certificates and requests for them, ClientHello,
+//! trace context, ADS requests, the sealed store.
 
 use http::{HeaderMap, HeaderValue};
+use mesh_ca::csr::{self, CsrError};
 use mesh_ca::profile::{self, Leaf, Signing};
 use mesh_ca::store::{self, SealingKey, UnsealError};
 use mesh_ca::{PrivateKey, PublicKey};
@@ -26,6 +27,14 @@ pub fn certificate(bytes: &[u8]) {
     let _ = Signing::parse(bytes);
     let _ = PublicKey::from_spki(bytes);
     let _ = PrivateKey::from_pkcs8(bytes);
+}
+
+/// Certificate requests: one that holds carries the key that comes out, and no other bytes mean the same.
+pub fn certificate_request(bytes: &[u8]) {
+    match csr::parse(bytes) {
+        Ok(key) => assert!(bytes.windows(key.spki().len()).any(|part| part == key.spki())),
+        Err(error) => planted(error == CsrError::Key),
+    }
 }
 
 /// The first bytes of a connection: more bytes never change what the first ones decided.

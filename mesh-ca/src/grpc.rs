@@ -22,7 +22,7 @@ use crate::tls::{PeerError, peer_identity, peer_name};
 
 /// The protocol of gRPC in ALPN.
 pub const ALPN: &[u8] = b"h2";
-/// Handshakes under way at a time; further connections wait in the kernel's queue.
+/// Handshakes under way, and connections not yet taken, at a time; further connections wait in the kernel's queue.
 const HANDSHAKES: usize = 128;
 /// How long a handshake, and a connection attempt, may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -73,10 +73,10 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, accepted: mpsc::Se
         let (acceptor, accepted) = (acceptor.clone(), accepted.clone());
         tokio::spawn(async move {
             if let Some(connection) = handshake(acceptor, stream, address).await {
-                drop(place);
                 // Nobody waits for it when the server has just stopped.
                 drop(accepted.send(Ok(connection)).await);
             }
+            drop(place);
         });
     }
 }

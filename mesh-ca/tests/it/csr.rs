@@ -10,7 +10,7 @@ use mesh_ca::rotate::{Issuance, Remote};
 use mesh_ca::tls::{self, ClientAuth, PeerTls};
 use mesh_ca::{Authority, Policy, Rotation, SvidSource, TrustSource, grpc};
 use mesh_rt::{Clock, ManualClock};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use crate::pki::{id, start};
@@ -21,35 +21,52 @@ struct Served {
     tokens: Arc<LocalTokenAttestor>,
     clock: Arc<ManualClock>,
     address: SocketAddr,
-    task: AbortHandle,
+    task: Option<JoinHandle<()>>,
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.task.abort();
+        self.task.iter().for_each(JoinHandle::abort);
     }
 }
 
 impl Served {
-    async fn start() -> Self {
+    fn start() -> Self {
         let clock = start();
         let policy = Policy::scaled(Duration::from_secs(600));
         let authority =
             Authority::with_policy("cluster.local".parse().unwrap(), policy, clock.clone()).unwrap();
         let tokens = Arc::new(LocalTokenAttestor::new(TokenKey::generate(), clock.clone()));
-        let attestors = Attestors::new([tokens.clone() as Arc<dyn Attestor>, Arc::new(PeerSvidAttestor)]);
-        let source = SvidSource::new(authority.issue_svid(&id("ca")).unwrap(), clock.clone());
-        let identity = PeerTls::new(source, authority.trust());
+        let mut served =
+            Self { authority, tokens, clock, address: "127.0.0.1:0".parse().unwrap(), task: None };
+        served.serve();
+        served
+    }
+
+    /// Serves on the address of before, or on a free one at first.
+    fn serve(&mut self) {
+        let attestors = [self.tokens.clone() as Arc<dyn Attestor>, Arc::new(PeerSvidAttestor)];
+        let own = self.authority.issue_svid(&id("ca")).unwrap();
+        let identity = PeerTls::new(SvidSource::new(own, self.clock.clone()), self.authority.trust());
         let config = tls::server_config(&identity, ClientAuth::Optional, &[grpc::ALPN]).unwrap();
-        let listener = mesh_rt::net::listen_tcp("127.0.0.1:0".parse().unwrap(), false).unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = mesh_rt::net::listen_tcp(self.address, false).unwrap();
+        self.address = listener.local_addr().unwrap();
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        let service = CertificateService::new(authority.clone(), attestors);
+        let service = CertificateService::new(self.authority.clone(), Attestors::new(attestors));
         let serving = tonic::transport::Server::builder()
             .add_service(service)
             .serve_with_incoming(grpc::incoming(listener, config));
-        let task = tokio::spawn(async { serving.await.unwrap() }).abort_handle();
-        Self { authority, tokens, clock, address, task }
+        self.task = Some(tokio::spawn(async { serving.await.unwrap() }));
+    }
+
+    async fn stop(&mut self) {
+        let task = self.task.take().unwrap();
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        // The accepting task notices that nobody takes its connections, and closes the socket.
+        while tokio::net::TcpStream::connect(self.address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// A workload that knows the roots and nothing else.
@@ -71,7 +88,7 @@ impl Served {
 
 #[tokio::test]
 async fn a_token_gives_the_first_svid_and_the_svid_every_later_one() {
-    let served = Served::start().await;
+    let served = Served::start();
     let cart = served.stranger();
     let token = served.tokens.mint(&id("cart"), Duration::from_secs(60));
     let remote = served.remote(&cart, token.expose());
@@ -89,7 +106,7 @@ async fn a_token_gives_the_first_svid_and_the_svid_every_later_one() {
 
 #[tokio::test]
 async fn a_token_is_good_for_one_key() {
-    let served = Served::start().await;
+    let served = Served::start();
     let token = served.tokens.mint(&id("cart"), Duration::from_secs(60));
     let cart = served.stranger();
     served.remote(&cart, token.expose()).issue().await.unwrap();
@@ -100,7 +117,7 @@ async fn a_token_is_good_for_one_key() {
 
 #[tokio::test]
 async fn nobody_gets_a_certificate_without_proof() {
-    let served = Served::start().await;
+    let served = Served::start();
     let stranger = served.stranger();
     let refusal = served.refusal(&stranger, "").await;
     assert!(refusal.contains("neither a token nor a verified certificate"), "{refusal}");
@@ -112,7 +129,7 @@ async fn nobody_gets_a_certificate_without_proof() {
 
 #[tokio::test]
 async fn an_expired_svid_proves_nothing() {
-    let served = Served::start().await;
+    let served = Served::start();
     let cart = served.stranger();
     cart.source.publish(served.authority.issue_svid(&id("cart")).unwrap());
     served.clock.advance(Duration::from_secs(601));
@@ -124,7 +141,7 @@ async fn an_expired_svid_proves_nothing() {
 
 #[tokio::test]
 async fn a_certificate_for_somebody_else_is_not_taken_into_use() {
-    let served = Served::start().await;
+    let served = Served::start();
     let cart = served.stranger();
     let token = served.tokens.mint(&id("thief"), Duration::from_secs(60));
     let remote = served.remote(&cart, token.expose());
@@ -136,7 +153,7 @@ async fn a_certificate_for_somebody_else_is_not_taken_into_use() {
 
 #[tokio::test]
 async fn a_server_that_is_not_the_authority_is_not_asked() {
-    let served = Served::start().await;
+    let served = Served::start();
     let cart = served.stranger();
     let refused = Remote::at(served.address, id("real-ca"), &cart).unwrap().issue().await;
     let refused = refused.unwrap_err().to_string();
@@ -144,8 +161,28 @@ async fn a_server_that_is_not_the_authority_is_not_asked() {
 }
 
 #[tokio::test]
+async fn while_the_authority_is_away_the_last_svid_stays_and_its_return_is_noticed() {
+    let mut served = Served::start();
+    let cart = served.stranger();
+    let token = served.tokens.mint(&id("cart"), Duration::from_secs(60));
+    let remote = served.remote(&cart, token.expose());
+    let rotation = Rotation::new(cart.source.clone(), cart.trust.clone(), remote);
+    rotation.renew().await.unwrap();
+    let first = cart.source.current().unwrap();
+    served.stop().await;
+    served.clock.advance(Duration::from_secs(300));
+    let refused = rotation.renew().await.unwrap_err().to_string();
+    assert!(refused.starts_with("the certificate authority cannot be reached: "), "{refused}");
+    assert!(Arc::ptr_eq(&cart.source.current().unwrap(), &first));
+    assert_eq!(cart.source.remaining(), Duration::from_secs(300));
+    served.serve();
+    rotation.renew().await.unwrap();
+    assert_eq!(cart.source.remaining(), Duration::from_secs(600));
+}
+
+#[tokio::test]
 async fn the_bundles_are_read_by_whoever_verified_the_server() {
-    let served = Served::start().await;
+    let served = Served::start();
     let remote = served.remote(&served.stranger(), "");
     assert_eq!(remote.bundles().await.unwrap(), *served.authority.trust().current());
     served.authority.rotate_root().unwrap();
