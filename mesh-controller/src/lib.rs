@@ -2,10 +2,12 @@
 //! knows Kubernetes.
 #![doc = include_str!("../README.md")]
 
+pub mod controller;
 pub mod local;
 pub mod names;
 pub mod objects;
 pub mod schema;
+pub mod serve;
 pub mod source;
 pub mod status;
 pub mod store;

@@ -1,7 +1,27 @@
 //! What the commands take from their environment; nothing else reads it.
 #![allow(clippy::disallowed_methods, reason = "the one file of this crate that reads the environment")]
 
+use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The folder of the sockets of running meshes: below `XDG_RUNTIME_DIR`, else below the temporary folder.
+pub(crate) fn runtime_folder() -> PathBuf {
+    let own = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+    own.unwrap_or_else(env::temp_dir).join(format!("service-mesh-{}", nix::unistd::getuid()))
+}
+
+/// The variables that started processes get: what a login shell would need, and nothing that may be a secret.
+pub(crate) fn passed_on() -> BTreeMap<OsString, OsString> {
+    const NAMES: [&str; 6] = ["HOME", "LANG", "LC_ALL", "PATH", "TERM", "TZ"];
+    NAMES.iter().filter_map(|name| Some((OsString::from(name), env::var_os(name)?))).collect()
+}
+
+/// What is logged: `MESH_LOG`, in the form of `tracing`, or warnings.
+pub(crate) fn log_filter() -> String {
+    env::var("MESH_LOG").unwrap_or_else(|_| "warn".to_owned())
+}
 
 /// Where a service is, by the variables that Kubernetes sets for every service of the namespace. A service port
 /// of its own (`REVIEWS_PORT_9080_TCP_ADDR`, `REVIEWS_PORT_9080_TCP_PORT`) comes before the service's first port

@@ -5,8 +5,13 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+mod commands;
 mod config;
 mod demo;
+mod local;
+mod terminal;
+
+use commands::{completion, explain, status, up};
 
 /// A service mesh on this machine and tools to look at it.
 #[derive(Debug, Parser)]
@@ -18,30 +23,51 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Print a script that completes the commands of a shell.
+    Completion(completion::Arguments),
     /// Run the small service of the examples: it calls its downstreams and echoes what it received.
     Demo(demo::Arguments),
+    /// Say what the mesh would do with a request, and why, without starting anything.
+    Explain(explain::Arguments),
+    /// Show the meshes that run on this machine.
+    Status(status::Arguments),
+    /// Run the mesh that files describe: controller, authority, proxies and processes, until Ctrl-C.
+    Up(up::Arguments),
 }
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
+    // A helper of captured workloads is this binary too; it must come before any thread.
+    if let Some(code) = mesh_proxy::capture::maybe_reexec() {
+        return code;
+    }
+    let filter = tracing_subscriber::EnvFilter::new(config::log_filter());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // A second call finds it installed, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
-            complain(&error);
+            terminal::remark(&format!("meshctl: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("the runtime cannot start")?;
+    let local = tokio::task::LocalSet::new();
     match arguments.command {
-        Command::Demo(arguments) => runtime.block_on(demo::run(arguments))?,
+        Command::Completion(arguments) => completion::run::<Arguments>(&arguments),
+        Command::Demo(arguments) => {
+            runtime.block_on(demo::run(arguments))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Status(arguments) => local.block_on(&runtime, status::run(&arguments)),
+        Command::Up(arguments) => local.block_on(&runtime, up::run(&arguments)),
     }
-    Ok(())
-}
-
-#[expect(clippy::print_stderr, reason = "the last word of a failed command")]
-fn complain(error: &anyhow::Error) {
-    eprintln!("meshctl: {error:#}");
 }

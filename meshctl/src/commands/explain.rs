@@ -1,0 +1,142 @@
+//! `meshctl explain 'GET http://reviews/x' --from productpage PATH`: what the mesh would do with a request, and
+//! why, without starting anything.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use mesh_model::engine::{Journey, Place, explain_journey};
+use mesh_model::{Authority, RequestHead, path};
+
+use crate::local::load::{Loaded, load};
+use crate::local::place::Caller;
+use crate::terminal::{Output, print, remark};
+
+/// Arguments of `explain`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The request: a method (GET when left out) and a URL.
+    #[arg(value_name = "REQUEST")]
+    request: String,
+    /// Files to read: a directory, a file, or - for standard input.
+    path: PathBuf,
+    /// The workload that sends it, as NAME or NAMESPACE/NAME. Left out: it comes from outside, to a gateway.
+    #[arg(long, value_name = "WORKLOAD")]
+    from: Option<String>,
+    /// A header of the request, as 'name: value'; may be repeated.
+    #[arg(long = "header", short = 'H', value_name = "HEADER")]
+    headers: Vec<String>,
+    /// The form of the output.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Explains one request. Exit code 0 when it would be forwarded and allowed, 3 when not.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let loaded = load(&arguments.path)?;
+    loaded.view.findings.iter().for_each(|finding| remark(&finding.to_string()));
+    let request = Request::parse(&arguments.request, &arguments.headers)?;
+    let journey = explain(&loaded, &request, arguments.from.as_deref())?;
+    match arguments.output {
+        Output::Json => print(&serde_json::to_string_pretty(&journey)?),
+        Output::Text => print(&journey.to_string()),
+    }
+    let served = journey.decision.status.is_none() && journey.destinations.iter().all(|d| d.allowed);
+    Ok(if served { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+/// A request as written on the command line, normalised as a proxy would.
+pub(crate) struct Request {
+    method: Method,
+    tls: bool,
+    authority: Authority,
+    path: String,
+    query: Option<String>,
+    headers: HeaderMap,
+}
+
+impl Request {
+    pub(crate) fn parse(text: &str, lines: &[String]) -> anyhow::Result<Self> {
+        let (method, url) = text.trim().split_once(char::is_whitespace).unwrap_or(("GET", text.trim()));
+        let method: Method = method.parse().with_context(|| format!("{method:?} is not a method"))?;
+        let (scheme, rest) = url
+            .trim()
+            .split_once("://")
+            .with_context(|| format!("{url:?} has no scheme: write http://HOST/PATH"))?;
+        let tls = match scheme {
+            "http" => false,
+            "https" => true,
+            _ => bail!("scheme {scheme:?} is neither http nor https"),
+        };
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let authority = rest[..end].parse().with_context(|| format!("host {:?}", &rest[..end]))?;
+        let target = &rest[end..];
+        let (raw, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let raw = if raw.is_empty() { "/" } else { raw };
+        let path = path::normalize(raw).with_context(|| format!("path {raw:?}"))?.into_owned();
+        let headers = lines.iter().map(|line| header(line)).collect::<anyhow::Result<HeaderMap>>()?;
+        Ok(Self { method, tls, authority, path, query: query.map(str::to_owned), headers })
+    }
+
+    fn head(&self) -> RequestHead<'_> {
+        RequestHead {
+            method: &self.method,
+            authority: &self.authority,
+            path: &self.path,
+            query: self.query.as_deref(),
+            headers: &self.headers,
+        }
+    }
+
+    fn port(&self) -> u16 {
+        self.authority.port().unwrap_or(if self.tls { 443 } else { 80 })
+    }
+}
+
+fn header(line: &str) -> anyhow::Result<(HeaderName, HeaderValue)> {
+    let (name, value) =
+        line.split_once(':').with_context(|| format!("header {line:?} is not 'name: value'"))?;
+    let name = name.trim().parse().with_context(|| format!("header name {name:?}"))?;
+    Ok((name, HeaderValue::from_str(value.trim()).with_context(|| format!("header value {value:?}"))?))
+}
+
+/// Explains a request on a loaded mesh.
+pub(crate) fn explain(loaded: &Loaded, request: &Request, from: Option<&str>) -> anyhow::Result<Journey> {
+    let mesh = &loaded.view.mesh;
+    let host = request.authority.host();
+    let Some(from) = from else {
+        let (gateway, port) = crate::local::place::gateway(mesh, request.authority.port(), request.tls)?;
+        let sni = request.tls.then_some(host);
+        let client = crate::local::place::gateway_identity(&loaded.trust_domain, &gateway)?;
+        let place = Place::Gateway { gateway: &gateway, port, sni };
+        return Ok(explain_journey(mesh, place, Some(&client), &request.head()));
+    };
+    let caller = Caller::find(mesh, from)?;
+    let (service, port) = caller.service(mesh, host, request.port())?;
+    let place = Place::Service { service: &service, port, client_namespace: &caller.namespace };
+    Ok(explain_journey(mesh, place, Some(&caller.identity), &request.head()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read_as_people_write_them() {
+        let request =
+            Request::parse("http://Reviews/a/../b?x=1", &["X-Cohort: beta".to_owned()]).expect("good");
+        let read = (
+            request.method.as_str(),
+            request.authority.host(),
+            request.path.as_str(),
+            request.query.as_deref(),
+        );
+        assert_eq!(read, ("GET", "reviews", "/b", Some("x=1")));
+        assert_eq!((request.port(), request.headers.len()), (80, 1));
+        assert_eq!(Request::parse("DELETE https://a:8443", &[]).expect("good").port(), 8443);
+        for bad in ["reviews/x", "GET ftp://a/", "GET http:///x", "GET http://a/%00", "G@T http://a/"] {
+            assert!(Request::parse(bad, &[]).is_err(), "{bad}");
+        }
+    }
+}
