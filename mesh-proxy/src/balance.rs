@@ -21,6 +21,8 @@ const MOST: usize = 8192;
 
 /// A rule: its route and its place there.
 type RuleKey = (ResourceKey, usize);
+/// A filter: its route, its rule and its place there.
+type FilterKey = (ResourceKey, (usize, usize));
 /// A port of a service.
 type ServicePort = (ObjectName, u16);
 
@@ -30,7 +32,7 @@ pub struct Balancer {
     random: RefCell<Fast>,
     wheels: RefCell<HashMap<RuleKey, Weights>>,
     services: RefCell<HashMap<ServicePort, Loads>>,
-    shares: RefCell<HashMap<(ResourceKey, (usize, usize)), u64>>,
+    shares: RefCell<HashMap<FilterKey, u64>>,
 }
 
 #[derive(Debug)]

@@ -17,6 +17,7 @@ pub(crate) mod raw;
 pub(crate) mod record;
 pub(crate) mod revoke;
 mod roles;
+mod screen;
 mod sniff;
 mod stack;
 mod tunnel;

@@ -6,3 +6,9 @@ mod model;
 mod net;
 #[path = "http_stack/routing.rs"]
 mod routing;
+#[path = "http_stack/streams.rs"]
+mod streams;
+#[path = "http_stack/strict.rs"]
+mod strict;
+#[path = "http_stack/tries.rs"]
+mod tries;

@@ -163,13 +163,31 @@ impl http_body::Body for Body {
 pub(crate) struct Received {
     incoming: Incoming,
     pause: Pause,
-    bytes: Rc<Cell<u64>>,
+    course: Rc<Course>,
+}
+
+/// How a request's body fared.
+#[derive(Debug, Default)]
+pub(crate) struct Course {
+    /// Bytes that came.
+    pub(crate) bytes: Cell<u64>,
+    /// Why no more will come, when it is the client's doing.
+    pub(crate) failure: Cell<Option<Failure>>,
+}
+
+/// What a client did wrong with a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It broke off or broke the protocol.
+    Broken,
+    /// It paused for too long.
+    Slow,
 }
 
 impl Received {
-    /// A body whose bytes are counted into `bytes`; without `pause` it may rest for ever.
-    pub(crate) fn new(incoming: Incoming, pause: Option<Duration>, bytes: Rc<Cell<u64>>) -> Self {
-        Self { incoming, pause: Pause::new(pause), bytes }
+    /// A body whose course can be followed; without `pause` it may rest for ever.
+    pub(crate) fn new(incoming: Incoming, pause: Option<Duration>, course: Rc<Course>) -> Self {
+        Self { incoming, pause: Pause::new(pause), course }
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
@@ -182,9 +200,16 @@ impl Received {
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = http_body::Body::poll_frame(Pin::new(&mut self.incoming), cx);
-        let frame = ready!(self.pause.poll(cx, frame))?;
-        if let Some(data) = frame.as_ref().and_then(|f| f.as_ref().ok()).and_then(Frame::data_ref) {
-            self.bytes.set(self.bytes.get() + data.len() as u64);
+        let frame = ready!(self.pause.poll(cx, frame)).inspect_err(|_| {
+            self.course.failure.set(Some(Failure::Slow));
+        })?;
+        match &frame {
+            Some(Ok(frame)) => {
+                let count = frame.data_ref().map_or(0, Bytes::len);
+                self.course.bytes.set(self.course.bytes.get() + count as u64);
+            }
+            Some(Err(_)) => self.course.failure.set(Some(Failure::Broken)),
+            None => {}
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
     }

@@ -1,6 +1,5 @@
 //! A request on its way through the stack, and the reply on its way back.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use mesh_model::{Authority, RequestHead};
 
-use super::body::{Body, Received, Tail};
+use super::body::{Body, Course, Received, Tail};
 use super::head::Accepted;
 use super::names;
 use super::raw::RawIo;
@@ -53,19 +52,20 @@ impl Call {
         accepted: Accepted,
         incoming: Incoming,
         pause: Duration,
-        bytes: Rc<Cell<u64>>,
+        course: Rc<Course>,
     ) -> Self {
         let grpc = is_grpc(&parts.headers);
         let http2 = parts.version == Version::HTTP_2;
-        let upgrading = accepted.upgrade.is_some();
-        let received = Received::new(incoming, (!grpc).then_some(pause), bytes);
-        let body = (!upgrading && !received.is_end_stream()).then_some(received);
+        let received = Received::new(incoming, (!grpc).then_some(pause), course);
+        let body = (!received.is_end_stream()).then_some(received);
+        // What follows a body is the next request, not another protocol.
+        let upgrade = accepted.upgrade.filter(|_| body.is_none());
         let head = Head {
             method: parts.method,
             authority: accepted.authority,
             uri: parts.uri,
             headers: parts.headers,
-            upgrade: accepted.upgrade,
+            upgrade,
             trailers: accepted.trailers,
         };
         Self { head, body, teed: None, http2, direct: false, marked_http1: accepted.http1 }

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -13,7 +14,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::body::{Body, Tail};
 use super::call::{Reply, is_grpc};
@@ -22,6 +23,7 @@ use super::head::{MAX_HEAD, MAX_HEADERS, strip_connection};
 use super::local::{Local, OneAtATime};
 use super::raw::{Prefixed, RawIo};
 use super::record::{Record, Seen};
+use super::screen::{Hold, Screen};
 use super::sniff::{Sniffed, sniff};
 use super::stack::Stack;
 use super::tunnel::Tunnel;
@@ -36,6 +38,10 @@ const PENDING_RESETS: usize = 64;
 /// Streams that this side may reset because of what the peer did (MadeYouReset).
 const LOCAL_RESETS: usize = 1024;
 
+/// A refused client is listened to for this long, and for so many bytes.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES: usize = 256 * 1024;
+
 /// One client connection.
 #[derive(Debug)]
 pub(crate) struct Line<C> {
@@ -44,6 +50,8 @@ pub(crate) struct Line<C> {
     seen: Rc<Seen>,
     /// The backend's end of a changed protocol, until the client's end is free.
     tunnel: RefCell<Option<Tunnel>>,
+    /// Of HTTP/1: bytes behind a wish for another protocol.
+    hold: RefCell<Option<Rc<Hold>>>,
 }
 
 /// Serves HTTP on a client's connection until either side ends it. When `drain` completes, the connection
@@ -57,7 +65,8 @@ where
     let first_byte = stack.limits.first_byte;
     let downstream = Arc::new(downstream);
     let seen = Rc::new(Seen::new(&stack.observer, &downstream));
-    let line = Rc::new(Line { stack, downstream, seen, tunnel: RefCell::default() });
+    let line =
+        Rc::new(Line { stack, downstream, seen, tunnel: RefCell::default(), hold: RefCell::default() });
     let mut drain = pin!(drain);
     let sniffed = tokio::select! {
         biased;
@@ -77,11 +86,13 @@ where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     C: Connect,
 {
+    let io = Screen::new(io, line.stack.limits.head);
+    *line.hold.borrow_mut() = Some(io.hold());
     let served = Rc::clone(&line);
     let service = OneAtATime::new(move |request| handle(Rc::clone(&served), request));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(line.stack.limits.head)
+        .header_read_timeout(line.stack.limits.idle)
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEAD)
         .max_buf_size(2 * MAX_HEAD)
@@ -96,12 +107,34 @@ where
     });
     let clean = ended.await.is_ok();
     let parts = connection.into_parts();
-    let mut io = Prefixed::new(parts.read_buf, parts.io.into_inner());
+    let mut io = parts.io.into_inner();
     let tunnel = line.tunnel.borrow_mut().take();
     match tunnel {
-        Some(tunnel) if clean => tunnel.run(io).await,
-        _ => drop(io.shutdown().await),
+        Some(tunnel) if clean => tunnel.run(io.into_raw(&parts.read_buf)).await,
+        _ => {
+            let refused = io.refused();
+            let _ = io.shutdown().await;
+            if refused {
+                linger(io.into_raw(&parts.read_buf)).await;
+            }
+        }
     }
+}
+
+/// Reads what a refused client still sends, for a while: closing over unread bytes would reset the
+/// connection, and the client might not see why it was refused (RFC 9112, section 9.6).
+async fn linger(mut io: impl AsyncRead + Unpin) {
+    let drained = async {
+        let mut left = LINGER_BYTES;
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = io.read(&mut buffer).await {
+            left = left.saturating_sub(count);
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, drained).await;
 }
 
 async fn serve_http2<I, C>(io: Prefixed<I>, line: Rc<Line<C>>, mut drain: Pin<&mut impl Future<Output = ()>>)
@@ -148,6 +181,9 @@ async fn handle<C: Connect>(
         Scope::Inbound { .. } => roles::inbound(&line, parts, incoming, &mut record).await,
         Scope::Outbound { .. } => roles::outbound(&line, parts, incoming, &mut record).await,
     };
+    if !matches!(outcome, Ok(Reply::Tunnel(..))) {
+        line.hold.borrow().iter().for_each(|hold| hold.release());
+    }
     Ok(match outcome {
         Ok(Reply::Backend(response, tail)) => line.backend(response, tail, record),
         Ok(Reply::Own(response)) => line.own(response, record),
@@ -156,6 +192,7 @@ async fn handle<C: Connect>(
             line.change(response, ends, record)
         }
         Err(error) => {
+            let error = record.blame(error);
             record.failed(&error);
             let response = answer::error(&error, record.decision(), grpc);
             line.own(response, record)

@@ -3,7 +3,7 @@
 //!
 //! After [`accept`] the head holds the bytes that policies are asked about and that are forwarded.
 
-use http::header::{CONNECTION, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
@@ -165,7 +165,6 @@ pub(crate) fn strip_connection(headers: &mut HeaderMap) -> Result<(), Malformed>
         &names::HTTP2_SETTINGS,
         &http::header::PROXY_AUTHORIZATION,
         &TE,
-        &TRAILER,
         &TRANSFER_ENCODING,
         &UPGRADE,
     ] {
@@ -197,10 +196,9 @@ fn trim_values(headers: &mut HeaderMap) {
     for value in headers.values_mut() {
         let bytes = value.as_bytes();
         let blank = |b: Option<&u8>| b.is_some_and(|b| matches!(b, b' ' | b'\t'));
-        if blank(bytes.first()) || blank(bytes.last()) {
-            if let Ok(trimmed) = HeaderValue::from_bytes(bytes.trim_ascii()) {
-                *value = trimmed;
-            }
+        let outer = blank(bytes.first()) || blank(bytes.last());
+        if outer && let Ok(trimmed) = HeaderValue::from_bytes(bytes.trim_ascii()) {
+            *value = trimmed;
         }
     }
 }

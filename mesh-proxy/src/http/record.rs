@@ -1,6 +1,6 @@
 //! The record of one exchange: filled while it runs, told to telemetry once when it is over.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,8 +14,9 @@ use mesh_model::{Authority, Mesh, ObjectName, Reason, RequestHead, SpiffeId};
 use mesh_rt::SharedClock;
 use mesh_rt::random::Fast;
 
+use super::body::{Course, Failure};
 use super::downstream::Downstream;
-use super::error::Error;
+use super::error::{Error, Malformed};
 use crate::scope::Scope;
 use crate::telemetry::decisions::{At, DecisionId, Record as Decided};
 use crate::telemetry::metrics::Labels;
@@ -102,7 +103,7 @@ impl Seen {
             uri: uri.clone(),
             status: None,
             reason: Reason::Accepted,
-            received: Rc::default(),
+            course: Rc::default(),
             sent: 0,
             route: None,
             destination: None,
@@ -133,7 +134,7 @@ pub(crate) struct Record {
     uri: Uri,
     status: Option<StatusCode>,
     reason: Reason,
-    received: Rc<Cell<u64>>,
+    course: Rc<Course>,
     sent: u64,
     route: Option<Candidate>,
     destination: Option<Destination>,
@@ -149,9 +150,18 @@ impl Record {
         self.decision
     }
 
-    /// Where bytes of the request's body are counted.
-    pub(crate) fn request_bytes(&self) -> Rc<Cell<u64>> {
-        Rc::clone(&self.received)
+    /// Where the request's body is followed.
+    pub(crate) fn course(&self) -> Rc<Course> {
+        Rc::clone(&self.course)
+    }
+
+    /// The error with its cause: a backend that got half a body is not to blame.
+    pub(crate) fn blame(&self, error: Error) -> Error {
+        match self.course.failure.get() {
+            Some(Failure::Broken) => Error::Malformed(Malformed::Framing),
+            Some(Failure::Slow) => Error::SlowBody,
+            None => error,
+        }
     }
 
     /// The head that is decided about, and the snapshot that decides.
@@ -230,7 +240,7 @@ impl Record {
 
     /// Bytes of a tunnel, towards the backend and back.
     pub(crate) fn carried(&mut self, up: u64, down: u64) {
-        self.received.set(self.received.get() + up);
+        self.course.bytes.set(self.course.bytes.get() + up);
         self.sent += down;
     }
 
@@ -276,7 +286,7 @@ impl Drop for Record {
             path: self.uri.path(),
             status,
             reason: self.reason,
-            received: self.received.get(),
+            received: self.course.bytes.get(),
             sent: self.sent,
             source_identity: self.seen.source.as_deref(),
             destination_identity: destination.as_deref(),

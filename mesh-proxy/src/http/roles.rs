@@ -124,7 +124,7 @@ fn admit<C: Connect>(
 ) -> Result<Call, Error> {
     let accepted = head::accept(&mut parts, line.downstream.sender())?;
     let pause = line.stack.limits.body_pause;
-    let call = Call::new(parts, accepted, incoming, pause, record.request_bytes());
+    let call = Call::new(parts, accepted, incoming, pause, record.course());
     record.decide(mesh, &call.head.view(), &call.head.uri);
     Ok(call)
 }

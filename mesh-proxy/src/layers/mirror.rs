@@ -1,17 +1,18 @@
 //! Copies of requests for other backends (Gateway API, `HTTPRequestMirrorFilter`). A copy is dropped when
 //! there are too many or when it is slow; nothing of it ever reaches the client.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use http_body::Body as _;
-use mesh_model::ResourceKey;
 use mesh_model::backend::Target;
 use mesh_model::filter::{Filter, Mirror};
 use mesh_model::route::Timeouts;
+use mesh_model::{ObjectName, ResourceKey};
 
 use super::forward::{Plan, choose, within};
 use crate::http::body::{Body, tee};
@@ -19,30 +20,24 @@ use crate::http::call::{Call, Head, Shape};
 use crate::http::{Error, Stack};
 use crate::upstream::Connect;
 
-/// Copies of one worker under way at a time.
+/// Copies to one target that a worker has under way at a time: a stuck target holds up only itself.
 const MOST: usize = 256;
 /// A copy that takes longer is given up.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Copies under way.
-#[derive(Debug, Default, Clone)]
-pub struct UnderWay(Rc<Cell<usize>>);
+/// Copies under way, by target.
+#[derive(Debug, Default)]
+pub struct UnderWay(RefCell<HashMap<(ObjectName, u16), Rc<()>>>);
 
-struct Place(UnderWay);
+/// One copy under way; its place is free when it is dropped.
+struct Place(#[expect(dead_code, reason = "holding it is its use")] Rc<()>);
 
 impl UnderWay {
-    fn place(&self) -> Option<Place> {
-        let free = self.0.get() < MOST;
-        if free {
-            self.0.set(self.0.get() + 1);
-        }
-        free.then(|| Place(self.clone()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.0.set(self.0.0.get().saturating_sub(1));
+    fn place(&self, service: &ObjectName, port: u16) -> Option<Place> {
+        let mut targets = self.0.borrow_mut();
+        targets.retain(|_, places| Rc::strong_count(places) > 1);
+        let places = targets.entry((service.clone(), port)).or_default();
+        (Rc::strong_count(places) <= MOST).then(|| Place(Rc::clone(places)))
     }
 }
 
@@ -61,7 +56,7 @@ pub(crate) fn start<C: Connect>(
         let Filter::Mirror(mirror) = filter else { continue };
         let Target::Service { service, port } = &mirror.target else { continue };
         if falls_into(stack, rule, place, mirror) {
-            match stack.mirrors.place() {
+            match stack.mirrors.place(service, *port) {
                 Some(place) => targets.push((service.clone(), *port, place)),
                 None => drop(stack.observer.telemetry.metrics.mirrors_dropped.inc()),
             }

@@ -35,7 +35,7 @@ pub(crate) fn tee(inner: Body, count: usize) -> (Tee, Vec<Copy>) {
         .map(|_| {
             let (frames, receiver) = mpsc::channel(BEHIND);
             let complete = Rc::new(Cell::new(inner.is_end_stream()));
-            let copy = Copy { receiver, size: size.clone(), complete: Rc::clone(&complete), ended: false };
+            let copy = Copy { receiver, size, complete: Rc::clone(&complete), ended: false };
             (Some(Line { frames, complete }), copy)
         })
         .unzip();
@@ -109,6 +109,6 @@ impl Copy {
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        self.size.clone()
+        self.size
     }
 }
