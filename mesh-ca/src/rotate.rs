@@ -4,6 +4,7 @@
 //! task never stops asking for the next one.
 
 mod issuance;
+mod keep;
 mod schedule;
 
 use std::sync::Arc;
@@ -12,11 +13,13 @@ use std::time::Duration;
 use mesh_model::SpiffeId;
 
 pub use issuance::{Connected, Connecting, InProcess, Issuance, Issuing, Remote, TokenFn};
+pub use keep::{Keep, KeepError, Restored};
 pub use schedule::Schedule;
 
 use crate::csr::{Fresh, RequestError};
 use crate::source::SvidSource;
-use crate::svid::TrustBundles;
+use crate::svid::{Svid, TrustBundles};
+use crate::tls::verify_svid;
 use crate::trust::TrustSource;
 
 /// How often the clocks are read anew while waiting: a stepped wall clock or a resumed machine is noticed
@@ -29,12 +32,13 @@ pub struct Rotation {
     trust: Arc<TrustSource>,
     issuance: Box<dyn Issuance>,
     expected: Option<SpiffeId>,
+    keep: Option<Arc<Keep>>,
 }
 
 impl Rotation {
     /// Publishes SVIDs from `issuance` to `source`, and the bundles that come with them to `trust`.
     pub fn new(source: Arc<SvidSource>, trust: Arc<TrustSource>, issuance: impl Issuance) -> Self {
-        Self { source, trust, issuance: Box::new(issuance), expected: None }
+        Self { source, trust, issuance: Box::new(issuance), expected: None, keep: None }
     }
 
     /// Takes only SVIDs of this identity.
@@ -43,30 +47,48 @@ impl Rotation {
         self
     }
 
-    /// Asks once, and takes the answer into use.
+    /// Keeps every new SVID and its bundles, and takes what was kept into use at once if it is still good. A
+    /// kept identity of somebody else is not used.
+    ///
+    /// # Errors
+    /// When what was kept cannot be read: another key, or damage.
+    pub fn keeping(mut self, keep: Keep) -> Result<Self, KeepError> {
+        if let Some(Restored { svid, bundles }) = keep.restore()? {
+            let ours = self.expected.as_ref().is_none_or(|expected| expected == svid.id());
+            if ours && verify_svid(&svid, &bundles, self.source.clock().wall()).is_ok() {
+                self.trust_in(bundles);
+                self.source.publish(svid);
+            }
+        }
+        self.keep = Some(Arc::new(keep));
+        Ok(self)
+    }
+
+    /// Asks once, takes the answer into use, and says how long it lives.
     ///
     /// # Errors
     /// When nobody answers or the answer is unusable; what was in use stays.
-    pub async fn renew(&self) -> Result<(), RequestError> {
-        let Fresh { svid, bundles } = self.issuance.issue().await?;
+    pub async fn renew(&self) -> Result<Duration, RequestError> {
+        let Fresh { svid, bundles, life } = self.issuance.issue().await?;
         if let Some(expected) = self.expected.as_ref().filter(|expected| *expected != svid.id()) {
             let (found, expected) = (svid.id().clone(), expected.clone());
             return Err(RequestError::Identity { found, expected });
         }
         // Trust first: peers may present what only the new bundle vouches for.
-        self.trust_in(bundles);
+        self.trust_in(bundles.clone());
+        self.remember(svid.clone(), bundles).await;
         let (id, expires) = (svid.id().to_string(), crate::text::utc(svid.not_after()));
         self.source.publish(svid);
         tracing::info!(id, expires, "a new SVID is in use");
-        Ok(())
+        Ok(life)
     }
 
     /// Renews for ever, at 38 to 46 % of each life; asks at once when there is no SVID or it has expired.
     /// Dropping the future ends it.
     pub async fn run(self) {
         let mut schedule = Schedule::new(Arc::clone(self.source.clock()));
-        if let Some(svid) = self.source.current() {
-            schedule.renewed(svid.not_after());
+        if self.source.current().is_some() {
+            schedule.renewed(self.source.remaining());
         }
         loop {
             let wait = schedule.wait();
@@ -78,10 +100,7 @@ impl Rotation {
                 continue;
             }
             match self.renew().await {
-                Ok(()) => {
-                    let svid = self.source.current();
-                    schedule.renewed(svid.map_or(std::time::SystemTime::UNIX_EPOCH, |svid| svid.not_after()));
-                }
+                Ok(life) => schedule.renewed(life),
                 Err(error) => {
                     let left = self.source.remaining().as_secs();
                     tracing::warn!(%error, seconds_to_expiry = left, "no new SVID; asking again soon");
@@ -98,6 +117,15 @@ impl Rotation {
             Err(error) => tracing::debug!(%error, "the bundles could not be read; asking again soon"),
         }
         schedule.refreshed();
+    }
+
+    /// What cannot be kept is still good: it is used from memory.
+    async fn remember(&self, svid: Svid, bundles: TrustBundles) {
+        let Some(keep) = self.keep.clone() else { return };
+        let saved = tokio::task::spawn_blocking(move || keep.save(&svid, &bundles)).await;
+        if let Ok(Err(error)) = saved {
+            tracing::warn!(%error, "the new SVID could not be kept; it is used from memory");
+        }
     }
 
     fn trust_in(&self, bundles: TrustBundles) {

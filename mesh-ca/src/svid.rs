@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use mesh_model::{SpiffeId, TrustDomain};
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 
-use crate::key::PrivateKey;
+use crate::key::{KeyError, PrivateKey};
 use crate::profile::{self, ProfileError};
 
 /// Most roots one bundle may hold: rotation needs two, a federated domain some more.
@@ -20,6 +20,9 @@ pub enum SvidError {
     /// The chain is empty.
     #[error("the certificate chain is empty")]
     EmptyChain,
+    /// The key is unreadable.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The key is not the one in the first certificate.
     #[error("the private key does not belong to the certificate of {0}")]
     KeyMismatch(SpiffeId),

@@ -59,6 +59,8 @@ pub struct Fresh {
     pub svid: Svid,
     /// The bundles of all trusted domains.
     pub bundles: TrustBundles,
+    /// Life left by the authority's clock, which may be right where ours is wrong.
+    pub life: Duration,
 }
 
 /// A client of `mesh.v1.CertificateService` over a connected channel.
@@ -93,7 +95,9 @@ impl CertificateClient {
         let svid = Svid::new(chain, key)?;
         let bundles = decoded(answer.bundles)?;
         verify_svid(&svid, &bundles, now)?;
-        Ok(Fresh { svid, bundles })
+        let longest = svid.not_after().duration_since(svid.not_before()).unwrap_or_default();
+        let life = Duration::from_secs(answer.ttl_seconds).min(longest);
+        Ok(Fresh { svid, bundles, life })
     }
 
     /// Reads the bundles.

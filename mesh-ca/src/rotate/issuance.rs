@@ -55,7 +55,8 @@ impl Issuance for InProcess {
     fn issue(&self) -> Issuing<'_, Fresh> {
         Box::pin(async {
             let svid = self.authority.issue_svid(&self.id)?;
-            Ok(Fresh { svid, bundles: (*self.authority.trust().current()).clone() })
+            let life = svid.remaining(self.authority.clock().wall());
+            Ok(Fresh { svid, bundles: (*self.authority.trust().current()).clone(), life })
         })
     }
 

@@ -39,10 +39,10 @@ impl Schedule {
         Self { clock, chance, life: Duration::ZERO, due: None, pause: None, failures: 0, refresh }
     }
 
-    /// An SVID that ends at `not_after` is in use.
-    pub fn renewed(&mut self, not_after: SystemTime) {
+    /// An SVID with this life left is in use.
+    pub fn renewed(&mut self, life: Duration) {
         let (wall, monotonic) = (self.clock.wall(), self.clock.monotonic());
-        self.life = not_after.duration_since(wall).unwrap_or_default();
+        self.life = life;
         let after = self.chance.jitter(self.life.mul_f64(PART), SPREAD);
         (self.due, self.pause, self.failures) = (Some((wall + after, monotonic + after)), None, 0);
         self.refreshed();
@@ -98,7 +98,7 @@ mod tests {
     fn hourly() -> (Schedule, Arc<ManualClock>) {
         let clock = ManualClock::at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_203_000));
         let mut schedule = Schedule::new(clock.clone());
-        schedule.renewed(clock.wall() + HOUR);
+        schedule.renewed(HOUR);
         (schedule, clock)
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::pki::{connect, id, start};
+use crate::pki::{blind_client_of, connect, id, start};
 use mesh_ca::tls::{self, ClientAuth, PeerTls};
 use mesh_ca::{Authority, SvidSource};
 
@@ -72,4 +72,20 @@ async fn a_second_connection_is_not_resumed() {
     authority.trust().remove(&"cluster.local".parse().unwrap());
     let refused = connect(willing, accept).await.unwrap_err();
     assert!(refused.contains("trust domain cluster.local is not trusted"), "{refused}");
+}
+
+#[tokio::test]
+async fn older_protocols_are_refused_and_classical_key_exchange_still_works() {
+    let clock = start();
+    let authority = Authority::in_memory("cluster.local".parse().unwrap(), clock.clone()).unwrap();
+    let svid = authority.issue_svid(&id("b")).unwrap();
+    let (chain, key) = (svid.chain().to_vec(), svid.key().pkcs8().to_vec());
+    let peer = PeerTls::new(SvidSource::new(svid, clock.clone()), authority.trust());
+    let accept = tls::server_config(&peer, ClientAuth::Required, &[]).unwrap();
+    let old = blind_client_of(chain.clone(), &key, (&rustls::version::TLS12, None));
+    let refused = connect(old, accept.clone()).await.unwrap_err();
+    assert!(refused.contains("received fatal alert: ProtocolVersion"), "{refused}");
+    let group = rustls::crypto::aws_lc_rs::kx_group::X25519;
+    let classical = blind_client_of(chain, &key, (&rustls::version::TLS13, Some(group)));
+    assert!(connect(classical, accept).await.is_ok());
 }

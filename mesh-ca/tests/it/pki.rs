@@ -8,10 +8,12 @@ use mesh_model::SpiffeId;
 use mesh_rt::ManualClock;
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{SupportedKxGroup, aws_lc_rs};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, DigitallySignedStruct, NamedGroup, ServerConfig, SignatureScheme};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, NamedGroup, ServerConfig, SignatureScheme, SupportedProtocolVersion,
+};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -72,8 +74,21 @@ fn told(error: Option<std::io::Error>) -> String {
 
 /// A client that presents any chain and believes any server, as an attacker's would.
 pub(crate) fn blind_client(chain: Vec<CertificateDer<'static>>, pkcs8: &[u8]) -> Arc<ClientConfig> {
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])
+    blind_client_of(chain, pkcs8, (&rustls::version::TLS13, None))
+}
+
+/// As [`blind_client`], with one protocol version and perhaps one key exchange.
+pub(crate) fn blind_client_of(
+    chain: Vec<CertificateDer<'static>>,
+    pkcs8: &[u8],
+    (version, group): (&'static SupportedProtocolVersion, Option<&'static dyn SupportedKxGroup>),
+) -> Arc<ClientConfig> {
+    let mut provider = aws_lc_rs::default_provider();
+    if let Some(group) = group {
+        provider.kx_groups = vec![group];
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[version])
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Blind));

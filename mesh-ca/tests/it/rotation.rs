@@ -37,8 +37,7 @@ impl Workload {
 
     async fn look(&mut self) {
         if self.schedule.wait().is_zero() {
-            self.rotation.renew().await.unwrap();
-            self.schedule.renewed(self.tls.source.current().unwrap().not_after());
+            self.schedule.renewed(self.rotation.renew().await.unwrap());
         }
     }
 }

@@ -5,8 +5,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_ca::rotate::{InProcess, Keep};
 use mesh_ca::store::{FileStore, SealingKey, Store, StoreError};
-use mesh_ca::{Authority, AuthorityError, Policy};
+use mesh_ca::{Authority, AuthorityError, Policy, Rotation, SvidSource, TrustBundles, TrustSource};
 use mesh_rt::ManualClock;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -141,6 +142,37 @@ fn a_store_that_cannot_be_written_delays_rotation_and_never_issuing() {
 
 fn clock_now(clock: &Arc<ManualClock>) -> std::time::SystemTime {
     mesh_rt::Clock::wall(&**clock)
+}
+
+#[tokio::test]
+async fn a_proxy_that_starts_alone_is_who_it_was() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), start());
+    let path = directory.path().join("identity");
+    let keep = || Keep::new(FileStore::new(&path), key());
+    let trust_domain = "cluster.local".parse().unwrap();
+    let authority = Authority::with_policy(trust_domain, Policy::scaled(LEAF), clock.clone()).unwrap();
+    let begin = |expected: &str| {
+        let (source, trust) = (SvidSource::empty(clock.clone()), TrustSource::new(TrustBundles::default()));
+        let issuance = InProcess::new(authority.clone(), id("cart"));
+        let rotation = Rotation::new(source.clone(), trust.clone(), issuance).expecting(id(expected));
+        (rotation, source, trust)
+    };
+    let (rotation, source, trust) = begin("cart");
+    rotation.keeping(keep()).unwrap().renew().await.unwrap();
+    let (again, restored, trusted) = begin("cart");
+    drop(again.keeping(keep()).unwrap());
+    assert_eq!(restored.current().unwrap().chain(), source.current().unwrap().chain());
+    assert_eq!(trusted.current(), trust.current());
+    let (other, nobody, _) = begin("thief");
+    drop(other.keeping(keep()).unwrap());
+    assert!(nobody.current().is_none(), "the identity of somebody else is not used");
+    let stranger = Keep::new(FileStore::new(&path), SealingKey::generate());
+    let refused = begin("cart").0.keeping(stranger).err().unwrap().to_string();
+    assert!(refused.ends_with("it was sealed with another one"), "{refused}");
+    clock.advance(LEAF + Duration::from_secs(1));
+    let (late, expired, _) = begin("cart");
+    drop(late.keeping(keep()).unwrap());
+    assert!(expired.current().is_none(), "an expired one is not used");
 }
 
 /// On a full disk: rotation is refused and names the file, issuing goes on, the file is whole.
