@@ -5,6 +5,7 @@
 //! several fields. Where a server would drop what it does not know, a file's object is refused, because a
 //! misspelled field must not be ignored in silence.
 
+mod accept;
 mod explain;
 mod format;
 mod metadata;

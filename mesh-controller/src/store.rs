@@ -94,6 +94,14 @@ impl Stored {
         }
     }
 
+    /// Whether both are the same document at the same place of one file.
+    pub(crate) fn is_same_document(&self, other: &Self) -> bool {
+        match (&self.place, &other.place) {
+            (Some(one), Some(two)) => Arc::ptr_eq(&one.root, &two.root) && one.line_offset == two.line_offset,
+            _ => false,
+        }
+    }
+
     /// Whether object and source are the same. The place inside of the document may differ.
     pub fn same(&self, other: &Self) -> bool {
         self.source == other.source
@@ -173,6 +181,11 @@ impl ObjectStore {
     /// Every object.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Stored>> {
         self.objects.values()
+    }
+
+    /// The key of every object.
+    pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.objects.keys()
     }
 
     /// How many objects there are.

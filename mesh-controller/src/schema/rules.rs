@@ -11,6 +11,7 @@ use mesh_model::{FieldPath, Reason, Severity};
 use serde_json::Value as Json;
 
 use super::Violation;
+use super::accept;
 use super::format;
 use super::table::{Id, Registry, Rule, Schema};
 use crate::yaml::Node;
@@ -55,8 +56,15 @@ impl Rules<'_> {
     }
 
     fn evaluate(&mut self, id: Id, schema: &Schema, value: &Json, path: &FieldPath) {
+        let holds = |rule: &&Rule| {
+            rule.is_transition() || rule.program().is_some_and(|p| accept::holds(&p.expression().expr, value))
+        };
+        let doubtful: Vec<&Rule> = schema.rules.iter().filter(|rule| !holds(rule)).collect();
+        if doubtful.is_empty() {
+            return;
+        }
         self.context.add_variable_from_value("self", cel_value(self.registry, id, value));
-        for rule in schema.rules.iter().filter(|rule| !rule.is_transition()) {
+        for rule in doubtful {
             let outcome = rule.program().map(|program| program.execute(&self.context));
             let problem = match outcome {
                 Some(Ok(CelValue::Bool(true))) => continue,

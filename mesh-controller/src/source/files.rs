@@ -55,6 +55,8 @@ pub struct FileSource {
     files: BTreeMap<PathBuf, FileState>,
     /// Findings about folders, by their path.
     unreadable: Vec<Finding>,
+    /// The objects of the last snapshot.
+    store: ObjectStore,
 }
 
 /// What is known of one file.
@@ -77,18 +79,16 @@ impl FileState {
     /// read at all, every earlier object that is not there any more stays, for it may be in that document.
     fn take(&mut self, text: &[u8]) {
         let Loaded { objects, findings, failed, unreadable } = self.cache.load(text, &self.name);
-        let kept: Vec<_> = self
-            .objects
-            .drain(..)
-            .filter(|old| {
-                let (kind, name) = (&old.source().kind, old.name());
-                let here = objects.iter().any(|new| &new.source().kind == kind && new.name() == name);
-                let broken = failed.iter().any(|source| &source.kind == kind && &source.object == name);
-                !here && (unreadable || broken)
-            })
-            .collect();
-        self.objects = objects;
-        self.objects.extend(kept);
+        let key = |stored: &Stored| (Arc::clone(&stored.source().kind), stored.name().clone());
+        let mut earlier: BTreeMap<_, _> =
+            self.objects.drain(..).map(|stored| (key(&stored), stored)).collect();
+        for stored in objects {
+            let unchanged = earlier.remove(&key(&stored)).filter(|old| old.is_same_document(&stored));
+            self.objects.push(unchanged.unwrap_or(stored));
+        }
+        let broken: BTreeSet<_> = failed.into_iter().map(|source| (source.kind, source.object)).collect();
+        earlier.retain(|key, _| unreadable || broken.contains(key));
+        self.objects.extend(earlier.into_values());
         self.findings = findings;
     }
 
@@ -121,11 +121,7 @@ impl FileSource {
     pub fn from_text(name: &str, text: &[u8]) -> Self {
         let mut state = FileState::new(Path::new(name));
         state.take(text);
-        Self {
-            root: PathBuf::from(name),
-            files: [(PathBuf::from(name), state)].into(),
-            unreadable: Vec::new(),
-        }
+        Self { root: PathBuf::from(name), files: [(PathBuf::from(name), state)].into(), ..Self::default() }
     }
 
     /// Looks for files that came or went, and reads all of them.
@@ -190,15 +186,21 @@ impl FileSource {
     }
 
     /// Objects and findings as they are now.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&mut self) -> Snapshot {
         let mut seen = BTreeMap::new();
-        let mut store = ObjectStore::default();
         let mut findings = self.unreadable.clone();
         for state in self.files.values() {
-            let (objects, duplicates) = deduplicated(state.objects.clone(), &mut seen);
-            store = objects.into_iter().fold(store, |store, stored| store.insert(stored));
+            let (_, duplicates) = deduplicated(state.objects.clone(), &mut seen);
             findings.extend(state.findings.iter().cloned().chain(duplicates));
         }
+        let gone: Vec<_> = self.store.keys().filter(|key| !seen.contains_key(*key)).cloned().collect();
+        let mut store = gone.iter().fold(self.store.clone(), |store, key| store.remove(key));
+        for (key, stored) in seen {
+            if !store.find(&key).is_some_and(|old| Arc::ptr_eq(old, &stored)) {
+                store = store.insert(stored);
+            }
+        }
+        self.store = store.clone();
         Snapshot { store, findings: findings.into() }
     }
 }

@@ -28,7 +28,7 @@ const MAX_DIRTY: usize = 256;
 pub fn watch(path: &Path) -> Result<channel::Receiver<Snapshot>, SourceError> {
     let dirty = Arc::new(Dirty::default());
     let watcher = watcher(path, &dirty)?;
-    let source = FileSource::open(path)?;
+    let mut source = FileSource::open(path)?;
     let (sender, receiver) = channel::channel(source.snapshot());
     tokio::spawn(run(source, dirty, sender, watcher));
     Ok(receiver)

@@ -10,7 +10,7 @@ fn namespace(name: &str) -> String {
     format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n")
 }
 
-fn names(source: &FileSource) -> Vec<String> {
+fn names(source: &mut FileSource) -> Vec<String> {
     source.snapshot().store.all::<Namespace>().map(|(stored, _)| stored.name().name.to_string()).collect()
 }
 
@@ -35,11 +35,11 @@ fn manifests_of_all_folders_count_and_copies_of_editors_do_not() {
     std::os::unix::fs::symlink(folder.path().join("j.txt"), folder.path().join("link.yaml")).expect("a link");
     std::fs::write(folder.path().join("j.txt"), namespace("linked")).expect("a file to write");
     std::os::unix::fs::symlink(folder.path(), folder.path().join("loop")).expect("a link");
-    let source = FileSource::open(folder.path()).expect("a folder that is there");
-    assert_eq!(names(&source), ["a", "b", "c", "d", "linked"]);
+    let mut source = FileSource::open(folder.path()).expect("a folder that is there");
+    assert_eq!(names(&mut source), ["a", "b", "c", "d", "linked"]);
     assert!(source.snapshot().findings.is_empty());
-    let one = FileSource::open(&folder.path().join("b.yaml")).expect("a file that is there");
-    assert_eq!(names(&one), ["b"]);
+    let mut one = FileSource::open(&folder.path().join("b.yaml")).expect("a file that is there");
+    assert_eq!(names(&mut one), ["b"]);
     assert!(FileSource::open(&folder.path().join("gone")).is_err());
 }
 
@@ -48,7 +48,7 @@ fn an_object_that_breaks_stays_as_it_was_and_the_others_change() {
     let mut source = FileSource::from_text("a.yaml", "".as_bytes());
     let mut take = |text: &str| {
         source.files.get_mut(Path::new("a.yaml")).expect("the file").take(text.as_bytes());
-        (names(&source), source.snapshot().findings.len())
+        (names(&mut source), source.snapshot().findings.len())
     };
     let (one, two) = (namespace("one"), namespace("two"));
     let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
@@ -100,7 +100,7 @@ fn a_file_that_cannot_be_read_is_named_and_its_objects_stay() {
     std::fs::remove_file(&path).expect("the file");
     std::fs::create_dir(&path).expect("a folder in its place");
     source.reread([path.as_path()]);
-    assert_eq!(names(&source), ["a"]);
+    assert_eq!(names(&mut source), ["a"]);
     let finding = source.snapshot().findings[0].to_string();
     assert!(finding.starts_with("error[MESH0108]") && finding.contains("a.yaml: "), "{finding}");
 }
@@ -112,7 +112,7 @@ fn a_file_above_the_limit_is_named_and_the_others_are_read() {
     std::fs::File::create(folder.path().join("b.yaml"))
         .and_then(|f| f.set_len(1 << 40))
         .expect("a sparse file");
-    let source = FileSource::open(folder.path()).expect("a folder that is there");
-    assert_eq!(names(&source), ["a"]);
+    let mut source = FileSource::open(folder.path()).expect("a folder that is there");
+    assert_eq!(names(&mut source), ["a"]);
     assert!(source.snapshot().findings[0].message.contains("bytes are more than"));
 }
