@@ -87,24 +87,38 @@ fn a_capture_between_workloads_shows_only_tls() {
     assert!(count("tls.record.content_type") > 20, "tshark recognises no TLS records");
 }
 
+/// Lets the gateway reach `details` directly, which calls nobody.
+fn with_leaf(name: &str, text: String) -> String {
+    const LEAF: &str = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata:\n  name: leaf\n  namespace: default\nspec:\n  parentRefs:\n    - name: bookinfo\n  rules:\n    - matches:\n        - path:\n            type: PathPrefix\n            value: /leaf\n      backendRefs:\n        - name: details\n          port: 9080\n";
+    match name {
+        "gateway.yaml" => text + LEAF,
+        "policies.yaml" => text
+            .replace("sa/productpage\"]", "sa/productpage\", \"cluster.local/ns/default/sa/bookinfo-mesh\"]"),
+        _ => text,
+    }
+}
+
 #[test]
 fn an_edit_closes_no_connection_and_loses_no_request() {
-    let mesh = Mesh::start("bookinfo", NAMESPACES);
+    let mesh = Mesh::start_edited("bookinfo", NAMESPACES, with_leaf);
     let to = mesh.address();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
     for client in [Client::Http1, Client::Http2, Client::Http1Close] {
-        let path = "/static/x".to_owned();
-        let load = Load { to, client, host: "bookinfo".to_owned(), path, rate: 100, total: 400 };
+        let path = "/leaf/x".to_owned();
+        let load = Load { to, client, host: "bookinfo".to_owned(), path, rate: 50, total: 200 };
         let running = runtime.spawn(load.run());
         for n in 0..10 {
-            let (from, with) =
-                if n % 2 == 0 { ("weight: 90", "weight: 91") } else { ("weight: 91", "weight: 90") };
-            mesh.edit("routes.yaml", from, with);
-            std::thread::park_timeout(Duration::from_millis(250));
+            let (from, with) = if n % 2 == 0 {
+                ("value: /login", "value: /logon")
+            } else {
+                ("value: /logon", "value: /login")
+            };
+            mesh.edit("gateway.yaml", from, with);
+            std::thread::park_timeout(Duration::from_millis(300));
         }
         let report = runtime.block_on(running).expect("joins").expect("runs");
-        assert_eq!(report.good, 400, "{client:?}: {report}");
+        assert_eq!(report.good, 200, "{client:?}: {report}");
     }
 }
 
@@ -180,7 +194,10 @@ fn descendants(pid: &str) -> Vec<String> {
 
 #[test]
 fn without_namespaces_the_same_example_answers_on_explicit_ports() {
-    let mesh = Mesh::start("bookinfo", &["--capture", "ports"]);
+    // Without namespaces the programs share this machine's ports, also with the meshes of other tests.
+    let edit =
+        |name: &str, text: String| if name == "local.yaml" { text.replace("908", "2908") } else { text };
+    let mesh = Mesh::start_edited("bookinfo", &["--capture", "ports"], edit);
     let (status, page) = get(&format!("{}/productpage", mesh.url()), &["x-cohort: beta"]);
     assert_eq!(status, 200, "{page}");
     let calls = page["calls"].as_array().expect("calls");
