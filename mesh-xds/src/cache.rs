@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use mesh_model::SpiffeId;
 use rpds::RedBlackTreeMapSync as PersistentMap;
 use tokio::sync::watch;
 
@@ -57,23 +58,34 @@ impl Encoded {
     }
 }
 
-/// A resource as offered: its encoding and, if it needs features that a node may lack, the stub for such a node.
+/// A resource as offered: its encoding, the stub for nodes that lack a feature it needs, and who may have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     full: Encoded,
     guarded: Option<(BTreeSet<String>, Encoded)>,
+    audience: Option<BTreeSet<SpiffeId>>,
 }
 
 impl Entry {
     /// A resource that every node understands.
     pub fn new(full: Encoded) -> Self {
-        Self { full, guarded: None }
+        Self { full, guarded: None, audience: None }
     }
 
     /// A resource that only nodes with all of `features` understand; the others receive `stub`, which must
     /// deny or answer an error.
     pub fn guarded(full: Encoded, features: BTreeSet<String>, stub: Encoded) -> Self {
-        Self { full, guarded: (!features.is_empty()).then_some((features, stub)) }
+        Self { full, guarded: (!features.is_empty()).then_some((features, stub)), audience: None }
+    }
+
+    /// The same, for these identities only, whatever else a scope allows.
+    pub fn only_for(self, audience: BTreeSet<SpiffeId>) -> Self {
+        Self { audience: Some(audience), ..self }
+    }
+
+    /// Whether a peer may have the resource.
+    pub fn admits(&self, peer: Option<&SpiffeId>) -> bool {
+        self.audience.as_ref().is_none_or(|audience| peer.is_some_and(|peer| audience.contains(peer)))
     }
 
     /// The encoding for a node that understands `features`.

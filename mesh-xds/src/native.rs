@@ -7,6 +7,7 @@ mod filter;
 mod listener;
 mod meta;
 mod policy;
+mod publisher;
 mod route;
 mod service;
 mod stub;
@@ -22,6 +23,7 @@ use prost::Message;
 
 pub use self::consumer::MeshConsumer;
 pub use self::field::DecodeError;
+pub use self::publisher::Publisher;
 pub use self::stub::{
     FEATURES, FILTER_CORS, FILTER_MIRROR, LISTENER_CLIENT_VALIDATION, POLICY_AUDIT, needed_features, stub,
 };
@@ -94,7 +96,8 @@ pub fn entry(resource: &Resource) -> Result<Entry, TooLarge> {
 }
 
 /// The steps that bring a cache from one state of the mesh to the next, and the resources that are too large to
-/// travel: of these the version before stays on offer.
+/// travel: of these the version before stays on offer. Every proxy may have everything: where certificates with
+/// their keys are among the resources, use a [`Publisher`].
 pub fn changes(delta: &Delta) -> (Vec<Change>, Vec<(ResourceKey, TooLarge)>) {
     let mut steps: Vec<Change> = delta.removed.iter().map(|key| Change::Remove(key.into())).collect();
     let mut refused = Vec::new();

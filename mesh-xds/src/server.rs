@@ -14,6 +14,7 @@ use futures_core::Stream;
 use mesh_model::SpiffeId;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::codegen::{BoxFuture, Service, http};
@@ -129,6 +130,8 @@ impl AdsService {
             shutdown.await;
             closing.close();
         };
+        // The transport takes the end of `incoming` for a shutdown; the connections that are open go on.
+        let incoming = incoming.chain(tokio_stream::pending());
         Self::transport().add_service(self).serve_with_incoming_shutdown(incoming, shutdown).await
     }
 

@@ -8,6 +8,7 @@ use proptest::test_runner::RngSeed;
 use super::*;
 
 mod golden;
+mod publisher;
 mod resources;
 
 use resources::any_resource;

@@ -1,6 +1,7 @@
 //! The service over real connections, judged by a client that shares no code with it.
 
 mod mesh_client;
+mod native;
 mod plain_client;
 mod server;
 

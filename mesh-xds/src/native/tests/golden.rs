@@ -256,7 +256,7 @@ fn backend_tls() -> Resource {
     }))
 }
 
-fn workload() -> Resource {
+pub(super) fn workload() -> Resource {
     Resource::Workload(Arc::new(Workload {
         key: key("local/shop/Workload/cart-1"),
         source: from_api("Pod"),

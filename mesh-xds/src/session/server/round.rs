@@ -51,7 +51,7 @@ impl View<'_> {
     fn wanted(&self, type_url: &TypeUrl, name: &Arc<str>) -> Option<Encoded> {
         let entry = self.snapshot.lookup(type_url, name)?;
         let key = Key { type_url: type_url.clone(), name: name.clone() };
-        let allowed = self.scope.allows(self.node, &key);
+        let allowed = entry.admits(self.node.identity.as_ref()) && self.scope.allows(self.node, &key);
         allowed.then(|| entry.for_features(&self.node.features).clone())
     }
 }
