@@ -1,22 +1,45 @@
 //! Benchmarks: one file each, ratios within one run. Nothing here is a test, and nothing is asserted in time.
 
+use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+mod http1;
+mod load;
+mod origin;
+mod poller;
+mod relay;
 mod routes;
 
 const USAGE: &str = "usage: cargo run --release -p bench -- WHAT
 
-  routes   route choice at 1 to 40,000 routes, and one insert at 40,000 routes of one host";
+  http1 MESHCTL   HTTP/1.1 keep-alive through a gateway: CPU per request as a ratio to a blind relay
+  routes          route choice at 1 to 40,000 routes, and one insert at 40,000 routes of one host";
 
 fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        Some("routes") => routes::run(),
-        _ => {
-            say(USAGE);
-            return ExitCode::FAILURE;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("bench: {error}"));
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
+}
+
+fn run(words: &[&str]) -> io::Result<()> {
+    match words {
+        ["http1", binary] => http1::run(&PathBuf::from(binary)),
+        // The two processes that the benchmark starts beside the proxy.
+        ["origin"] => origin::run(),
+        ["relay", to] => relay::run(to.parse().map_err(io::Error::other)?),
+        ["routes"] => {
+            routes::run();
+            Ok(())
+        }
+        _ => Err(io::Error::other(USAGE)),
+    }
 }
 
 /// Prints a line of a result.

@@ -1,0 +1,57 @@
+//! A closed-loop HTTP/1.1 generator: N kept-alive connections, the next request when an answer is complete.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use mesh_rt::{Clock, SystemClock};
+
+use crate::poller::{Poller, read_once, write_all};
+
+const REQUEST: &[u8] = b"GET /bench HTTP/1.1\r\nhost: bench.test\r\nuser-agent: bench\r\naccept: */*\r\n\r\n";
+
+/// Loads an address for a while over this many connections; gives the number of answers.
+///
+/// # Errors
+/// Any answer that is not a complete 200 of 130 bytes ends the run: one error voids the row.
+pub(crate) fn run(to: SocketAddr, connections: usize, time: Duration) -> io::Result<u64> {
+    let mut poller = Poller::new()?;
+    let mut pending = std::collections::HashMap::new();
+    for _ in 0..connections {
+        let token = poller.add(TcpStream::connect(to)?)?;
+        pending.insert(token, Vec::new());
+        send(&mut poller, token)?;
+    }
+    let (mut answers, mut buffer, mut tokens) = (0, vec![0; 16 * 1024], Vec::new());
+    let end = SystemClock.monotonic() + time;
+    while SystemClock.monotonic() < end {
+        poller.wait(&mut tokens)?;
+        for token in &tokens {
+            let Some(stream) = poller.stream(*token) else { continue };
+            let Some(count) = read_once(stream, &mut buffer)? else { continue };
+            let answer = pending.entry(*token).or_insert_with(Vec::new);
+            answer.extend_from_slice(&buffer[..count]);
+            if count == 0 {
+                return Err(io::Error::other("the connection was closed"));
+            }
+            if complete(answer)? {
+                answer.clear();
+                answers += 1;
+                send(&mut poller, *token)?;
+            }
+        }
+    }
+    Ok(answers)
+}
+
+fn send(poller: &mut Poller, token: u64) -> io::Result<()> {
+    poller.stream(token).map_or(Ok(()), |stream| write_all(stream, REQUEST))
+}
+
+fn complete(answer: &[u8]) -> io::Result<bool> {
+    let Some(head) = answer.windows(4).position(|w| w == b"\r\n\r\n") else { return Ok(false) };
+    if !answer.starts_with(b"HTTP/1.1 200") {
+        return Err(io::Error::other(String::from_utf8_lossy(&answer[..head]).into_owned()));
+    }
+    Ok(answer.len() == head + 4 + 130)
+}

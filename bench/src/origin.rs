@@ -1,0 +1,47 @@
+//! The bench's origin: one canned answer to every request head, and a count of them.
+
+use std::io;
+
+use crate::poller::{LISTENER, Poller, read_once, write_all};
+
+/// The answer: 130 bytes of body.
+pub(crate) fn answer() -> Vec<u8> {
+    let mut bytes = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 130\r\n\r\n".to_vec();
+    bytes.extend([b'x'; 130]);
+    bytes
+}
+
+/// Serves until the process is ended. Prints its port first.
+pub(crate) fn run() -> io::Result<()> {
+    let listener = mesh_rt::net::listen_tcp((std::net::Ipv4Addr::LOCALHOST, 0).into(), false)?;
+    crate::say(&listener.local_addr()?.port().to_string());
+    let mut poller = Poller::new()?;
+    poller.listen(&listener)?;
+    let (answer, mut buffer, mut tokens) = (answer(), vec![0; 64 * 1024], Vec::new());
+    loop {
+        poller.wait(&mut tokens)?;
+        for token in &tokens {
+            if *token == LISTENER {
+                while let Ok((stream, _)) = listener.accept() {
+                    poller.add(stream)?;
+                }
+                continue;
+            }
+            if !serve(&mut poller, *token, &mut buffer, &answer) {
+                poller.close(*token);
+            }
+        }
+    }
+}
+
+/// Answers every head that ended in what was read. Heads of the bench fit one read.
+fn serve(poller: &mut Poller, token: u64, buffer: &mut [u8], answer: &[u8]) -> bool {
+    let Some(stream) = poller.stream(token) else { return true };
+    let count = match read_once(stream, buffer) {
+        Ok(None) => return true,
+        Ok(Some(count)) if count > 0 => count,
+        _ => return false,
+    };
+    let heads = buffer[..count].windows(4).filter(|w| w == b"\r\n\r\n").count();
+    (0..heads).all(|_| write_all(stream, answer).is_ok())
+}
