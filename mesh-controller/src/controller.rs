@@ -1,19 +1,26 @@
 //! The control plane's core: takes snapshots of objects and running replicas in, publishes resources, and shows
 //! what it made of them. No sockets; see [`crate::serve`].
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use mesh_model::{Delta, FieldPath, Finding, Mesh, ObjectName, Position, Reason, ResourceKey};
+use mesh_model::{
+    Delta, FieldPath, Finding, Kind, Mesh, ObjectName, Reason, Resource, ResourceKey, SpiffeId,
+};
 use mesh_rt::SharedClock;
 use mesh_xds::cache::{ResourceCache, TooLarge};
+use mesh_xds::key::TypeUrl;
 use mesh_xds::native;
+use mesh_xds::server::{AdsService, ServerConfig};
+use mesh_xds::session::server::Scope;
 use tokio::sync::watch;
 
 use crate::local::Replica;
 use crate::source::Snapshot;
 use crate::status::ObjectStatus;
-use crate::store::{ObjectKey, ObjectStore, Stored};
-use crate::translate::{Changes, Entry, Settings, Translator};
+use crate::store::ObjectStore;
+use crate::translate::{Changes, Settings, Translator, locate, refused_policies};
 
 /// What the control plane holds at one moment.
 #[derive(Debug, Clone, Default)]
@@ -34,20 +41,63 @@ pub struct Controller {
     cache: ResourceCache,
     clock: SharedClock,
     snapshot: Snapshot,
+    gateways: Gateways,
+    too_large: BTreeMap<ResourceKey, Finding>,
     view: watch::Sender<View>,
+}
+
+/// Identities of gateways. Only they show certificates to clients, so only they receive keys. An identity
+/// stays once it was a gateway's: a stream keeps its scope.
+#[derive(Debug, Clone, Default)]
+struct Gateways(Arc<RwLock<BTreeSet<SpiffeId>>>);
+
+impl Gateways {
+    fn learn(&self, delta: &Delta) {
+        let identity = |resource: &Resource| match resource {
+            Resource::Workload(workload) if *workload.source.kind == *"Gateway" => {
+                Some(workload.identity.clone())
+            }
+            _ => None,
+        };
+        let new: Vec<SpiffeId> = delta.set.iter().filter_map(identity).collect();
+        if !new.is_empty() {
+            self.0.write().unwrap_or_else(PoisonError::into_inner).extend(new);
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        let (known, keys) = (self.clone(), TypeUrl::from(Kind::Certificate));
+        Scope::new(move |node, key| {
+            let gateway =
+                |identity| known.0.read().unwrap_or_else(PoisonError::into_inner).contains(identity);
+            key.type_url != keys || node.identity.as_ref().is_some_and(gateway)
+        })
+    }
 }
 
 impl Controller {
     /// A controller without objects.
     pub fn new(settings: Settings, clock: SharedClock) -> Self {
-        let translator = Translator::new(settings);
-        let view = watch::Sender::new(View::default());
-        Self { translator, cache: ResourceCache::new(), clock, snapshot: Snapshot::default(), view }
+        Self {
+            translator: Translator::new(settings),
+            cache: ResourceCache::new(),
+            clock,
+            snapshot: Snapshot::default(),
+            gateways: Gateways::default(),
+            too_large: BTreeMap::new(),
+            view: watch::Sender::new(View::default()),
+        }
     }
 
     /// What streams are served from.
     pub fn cache(&self) -> &ResourceCache {
         &self.cache
+    }
+
+    /// Discovery over the cache, for verified identities. Certificates with their keys go to gateways only.
+    pub fn ads(&self) -> AdsService {
+        let config = ServerConfig { scope: self.gateways.scope(), ..ServerConfig::default() };
+        AdsService::new(self.cache.clone(), config)
     }
 
     /// Follows what the controller holds.
@@ -57,68 +107,80 @@ impl Controller {
 
     /// Takes the objects of a snapshot; only those that changed are translated again.
     pub fn take(&mut self, snapshot: Snapshot) {
-        let changed = snapshot.store.changes_since(&self.snapshot.store);
-        let objects = changed.iter().map(|key| (key.kind, key.name.clone(), entry(&snapshot.store, key)));
-        let changes = Changes { objects: objects.collect(), ..self.now() };
+        let changes = Changes {
+            refused_policies: Some(refused_policies(&snapshot)),
+            time: self.now(),
+            ..Changes::between(&self.snapshot.store, &snapshot.store)
+        };
         self.snapshot = snapshot;
-        self.update(changes);
+        self.update(changes, true);
         self.cache.mark_synced();
     }
 
     /// Takes the replicas of a process that run now.
     pub fn take_replicas(&mut self, process: ObjectName, replicas: Vec<Replica>) {
-        self.update(Changes { replicas: vec![(process, replicas)], ..self.now() });
+        let changes = Changes { replicas: vec![(process, replicas)], time: self.now(), ..Changes::default() };
+        self.update(changes, false);
     }
 
-    fn now(&self) -> Changes {
+    /// Looks at the clock: certificates may have ended. To be called now and then.
+    pub fn tick(&mut self) {
+        self.update(Changes { time: self.now(), ..Changes::default() }, false);
+    }
+
+    fn now(&self) -> Option<u64> {
         let since = self.clock.wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Changes { time: Some(since.as_secs()), ..Changes::default() }
+        Some(since.as_secs())
     }
 
-    fn update(&mut self, changes: Changes) {
+    /// Streams are told first, onlookers second.
+    fn update(&mut self, changes: Changes, objects_moved: bool) {
         let update = self.translator.update(changes);
-        let refused = self.publish(&update.delta);
-        let translation = self.translator.translation();
-        let placed = translation.findings.into_iter().chain(refused).map(|finding| self.placed(finding));
-        let findings: Vec<_> = self.snapshot.findings.iter().cloned().chain(placed).collect();
+        self.gateways.learn(&update.delta);
+        let sizes_changed = self.publish(&update.delta);
+        let findings = (objects_moved || sizes_changed || update.findings_changed).then(|| self.findings());
+        let statuses = update.statuses_changed.then(|| self.translator.statuses());
         self.view.send_modify(|view| {
             view.store = self.snapshot.store.clone();
             view.mesh = view.mesh.apply(&update.delta);
-            view.findings = Arc::from(findings);
-            view.statuses = Arc::from(translation.statuses);
+            findings.into_iter().for_each(|findings| view.findings = findings);
+            statuses.into_iter().for_each(|statuses| view.statuses = Arc::from(statuses));
         });
     }
 
-    /// Gives streams what changed, encoded once. What is too large to be sent stays as it was.
-    fn publish(&self, delta: &Delta) -> Vec<Finding> {
+    fn findings(&self) -> Arc<[Finding]> {
+        let mut own = self.translator.findings();
+        own.extend(self.too_large.values().cloned());
+        locate(&mut own, &self.snapshot.store);
+        self.snapshot.findings.iter().cloned().chain(own).collect()
+    }
+
+    /// Gives streams what changed, encoded once. What is too large to be sent stays as it was, with a finding.
+    /// Returns whether these findings changed.
+    fn publish(&mut self, delta: &Delta) -> bool {
         let (changes, refused) = native::changes(delta);
         self.cache.apply(changes);
-        let of = |key: &ResourceKey| delta.set.iter().find(|resource| resource.key() == key);
-        let finding = |(key, problem): &(ResourceKey, TooLarge)| {
-            let source = of(key)?.source();
-            Some(Finding::error(Reason::InvalidValue, source, FieldPath::root(), problem.to_string()))
-        };
-        refused.iter().filter_map(finding).collect()
-    }
-
-    /// A finding with its place in a file, if its object came from one.
-    fn placed(&self, finding: Finding) -> Finding {
-        match self.place_of(&finding) {
-            Some((file, position)) => finding.at(file, position),
-            None => finding,
+        let before = self.too_large.len();
+        let set = delta.set.iter().map(Resource::key);
+        for key in set.chain(&delta.removed) {
+            self.too_large.remove(key);
         }
-    }
-
-    fn place_of(&self, finding: &Finding) -> Option<(Arc<str>, Position)> {
-        let source = finding.object.as_ref()?;
-        let same =
-            |stored: &&Arc<Stored>| stored.source().kind == source.kind && stored.name() == &source.object;
-        let place = self.snapshot.store.iter().find(same)?.place()?;
-        Some((Arc::clone(&place.file), place.position(&finding.path)))
+        let changed = self.too_large.len() != before || !refused.is_empty();
+        for (key, TooLarge(bytes)) in refused {
+            let Some(resource) = delta.set.iter().find(|resource| *resource.key() == key) else { continue };
+            let message = format!("{bytes} bytes are more than a resource may have; what was in force stays");
+            let path = FieldPath::root();
+            self.too_large
+                .insert(key, Finding::error(Reason::InvalidValue, resource.source(), path, message));
+        }
+        changed
     }
 }
 
-fn entry(store: &ObjectStore, key: &ObjectKey) -> Option<Arc<Entry>> {
-    let stored = store.find(key)?;
-    Some(Arc::new(Entry::new(stored.object().clone(), stored.source().origin.clone())))
+impl fmt::Debug for Controller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Controller")
+            .field("evaluations", &self.translator.evaluations())
+            .finish_non_exhaustive()
+    }
 }

@@ -1,5 +1,9 @@
 //! The control plane's port: discovery and certificates over TLS. Who may ask is decided by the services.
 
+mod readiness;
+mod standalone;
+mod tokens;
+
 use std::sync::Arc;
 
 use mesh_ca::Authority;
@@ -9,6 +13,10 @@ use mesh_ca::grpc::{ALPN, incoming};
 use mesh_ca::tls::{ClientAuth, PeerTls, TlsError, server_config};
 use mesh_xds::server::AdsService;
 use tokio::net::TcpListener;
+
+pub use readiness::readiness;
+pub use standalone::{Event, Standalone, StandaloneConfig, StandaloneError};
+pub use tokens::Tokens;
 
 /// What is served on the port.
 pub struct Services {
@@ -50,7 +58,7 @@ pub async fn serve(
         shutdown.await;
         closing.close();
     };
-    let router =
-        AdsService::transport().add_service(ads).add_service(CertificateService::new(authority, attestors));
+    let certificates = CertificateService::new(authority, attestors);
+    let router = AdsService::transport().add_service(ads).add_service(certificates);
     Ok(router.serve_with_incoming_shutdown(connections, shutdown).await?)
 }

@@ -92,8 +92,10 @@ pub struct Update {
     pub delta: Delta,
     /// Statuses that are new or changed.
     pub statuses: Vec<ObjectStatus>,
-    /// Whether some finding came or went; [`Translator::translation`] has them all.
+    /// Whether some finding came or went; [`Translator::findings`] has them all.
     pub findings_changed: bool,
+    /// Whether some status changed, came or went; [`Translator::statuses`] has them all.
+    pub statuses_changed: bool,
 }
 
 /// Translates a set of objects once.

@@ -86,14 +86,24 @@ impl Translator {
     /// Everything as it stands.
     pub fn translation(&self) -> Translation {
         let resources = self.resources.iter().map(|(key, (_, r))| (key.clone(), r.clone())).collect();
+        Translation { resources, findings: self.findings(), statuses: self.statuses() }
+    }
+
+    /// What is wrong, ordered by object and field.
+    pub fn findings(&self) -> Vec<Finding> {
         let mut findings: Vec<Finding> =
             self.memos.values().flat_map(|memo| memo.output.findings.iter().cloned()).collect();
         findings.sort_by(|a, b| order(a).cmp(&order(b)));
         findings.dedup();
+        findings
+    }
+
+    /// What is reported about each object, ordered by kind and name.
+    pub fn statuses(&self) -> Vec<ObjectStatus> {
         let mut statuses: Vec<ObjectStatus> =
             self.memos.values().flat_map(|memo| memo.output.statuses.iter().cloned()).collect();
         statuses.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
-        Translation { resources, findings, statuses }
+        statuses
     }
 
     /// How many nodes were evaluated since the beginning.
@@ -143,7 +153,7 @@ impl Translator {
     fn settle(&mut self, mut dirty: Dirty) -> Update {
         let mut before = Before::new();
         let mut statuses = BTreeMap::new();
-        let mut findings_changed = false;
+        let (mut findings_changed, mut statuses_changed) = (false, false);
         while let Some((step, node)) = dirty.pop_first() {
             self.evaluations += 1;
             let reader = Reader::new(&self.inputs);
@@ -162,6 +172,7 @@ impl Translator {
                 dirty.append(&mut woken);
             }
             findings_changed |= old.output.findings != next.output.findings;
+            statuses_changed |= old.output.statuses != next.output.statuses;
             for status in next.output.statuses.iter().filter(|s| !old.output.statuses.contains(s)) {
                 statuses.insert((status.kind, status.name.clone()), status.clone());
             }
@@ -169,7 +180,12 @@ impl Translator {
                 self.memos.insert(node, memo);
             }
         }
-        Update { delta: self.delta(before), statuses: statuses.into_values().collect(), findings_changed }
+        Update {
+            delta: self.delta(before),
+            statuses: statuses.into_values().collect(),
+            findings_changed,
+            statuses_changed,
+        }
     }
 
     fn delta(&self, before: Before) -> Delta {

@@ -15,7 +15,6 @@ use mesh_controller::source;
 use mesh_controller::translate::Settings;
 use mesh_model::{ObjectName, SpiffeId, TrustDomain};
 use mesh_rt::{SharedClock, SystemClock};
-use mesh_xds::server::{AdsService, ServerConfig};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -50,7 +49,7 @@ impl ControlPlane {
         let snapshots = source::watch(path).context("the files cannot be read")?;
         controller.take(snapshots.borrow().clone());
         let view = controller.watch();
-        let ads = AdsService::new(controller.cache().clone(), ServerConfig::default());
+        let ads = controller.ads();
         let listener = mesh_rt::net::listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), false)?;
         let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;

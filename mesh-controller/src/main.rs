@@ -1,0 +1,94 @@
+//! The binary `service-mesh-controller`: arguments, signals and printing. The control plane itself is a library.
+
+mod config;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use mesh_controller::serve::{Event, Standalone, StandaloneConfig};
+use mesh_model::{Code, Finding};
+use mesh_rt::SystemClock;
+use tokio::signal::unix::{SignalKind, signal};
+
+use config::{Arguments, Output};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).init();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime.context("the runtime").and_then(|runtime| runtime.block_on(run(arguments)));
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    let _ = writeln!(std::io::stderr(), "service-mesh-controller: {error:#}");
+    ExitCode::FAILURE
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { source, state, listen, readiness, trust_domain, output } = arguments;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let readiness = Some(readiness);
+    let config = StandaloneConfig { source, state, listen, readiness, trust_domain };
+    let standalone = Standalone::start(config, SystemClock::shared())?;
+    let mut printer = Printer { output, known: Arc::from([]) };
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    Ok(standalone.run(|event| printer.print(event), shutdown).await?)
+}
+
+/// Prints what is new, and what is no longer wrong.
+struct Printer {
+    output: Output,
+    known: Arc<[Finding]>,
+}
+
+impl Printer {
+    fn print(&mut self, event: Event) {
+        match event {
+            Event::Findings(now) => {
+                for finding in now.iter().filter(|finding| !self.known.contains(finding)) {
+                    self.line("finding", &coded(finding), finding.to_string());
+                }
+                for finding in self.known.iter().filter(|finding| !now.contains(finding)) {
+                    self.line("resolved", &coded(finding), format!("no longer: {finding}"));
+                }
+                self.known = now;
+            }
+            Event::Serving { address, readiness } => {
+                let shown = readiness.map(|r| format!(", readiness on {r}")).unwrap_or_default();
+                let value = serde_json::json!({"address": address, "readiness": readiness});
+                self.line("serving", &value, format!("serving on {address}{shown}"));
+            }
+        }
+    }
+
+    /// A reader that has gone away is no reason to stop serving.
+    fn line(&self, event: &str, value: &impl serde::Serialize, text: String) {
+        let _ = match self.output {
+            Output::Json => writeln!(std::io::stdout(), "{}", serde_json::json!({event: value})),
+            Output::Text => writeln!(std::io::stderr(), "{text}"),
+        };
+    }
+}
+
+/// A finding with its code.
+#[derive(serde::Serialize)]
+struct Coded<'a> {
+    code: Code,
+    #[serde(flatten)]
+    finding: &'a Finding,
+}
+
+fn coded(finding: &Finding) -> Coded<'_> {
+    Coded { code: finding.code(), finding }
+}
