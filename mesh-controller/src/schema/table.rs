@@ -37,6 +37,8 @@ pub(super) struct Schema {
     pub(super) properties: BTreeMap<String, Id>,
     pub(super) required: Vec<String>,
     pub(super) rules: Vec<Rule>,
+    /// Values are not repeated in messages.
+    pub(super) secret: bool,
     /// Items of the list are unique.
     pub(super) set: bool,
     pub(super) values: Option<Id>,
@@ -125,6 +127,12 @@ impl Registry {
         &self.nodes[id]
     }
 
+    /// Every schema.
+    #[cfg(test)]
+    pub(super) fn schemas(&self) -> &[Schema] {
+        &self.nodes
+    }
+
     fn load(generated: &str, own: &str) -> Result<Self, serde_json::Error> {
         let generated: GeneratedFile = serde_json::from_str(generated)?;
         let own: OwnFile = serde_json::from_str(own)?;
@@ -198,6 +206,7 @@ impl Registry {
             pattern: raw.pattern.map(|text| Pattern { text, compiled: OnceLock::new() }),
             required: raw.required,
             rules: raw.rules,
+            secret: raw.secret,
         }
     }
 
@@ -256,6 +265,8 @@ struct Raw {
     required: Vec<String>,
     #[serde(default)]
     rules: Vec<Rule>,
+    #[serde(default)]
+    secret: bool,
     values: Option<Nested>,
 }
 

@@ -55,7 +55,7 @@ impl<'n> Walk<'n> {
             }
             (Some(Kind::Boolean) | None, Value::Bool(_)) => node.to_json(),
             (Some(kind), _) => {
-                self.wrong_type(kind, node);
+                self.wrong_type(schema, kind, node);
                 return Json::Null;
             }
             (None, _) => node.to_json(),
@@ -182,13 +182,13 @@ impl<'n> Walk<'n> {
         if bounds.max_length.is_some_and(|most| length > most) || length < bounds.min_length {
             return;
         }
-        let shown = explain::shorten(text);
+        let shown =
+            if schema.secret { "the value".to_owned() } else { format!("{:?}", explain::shorten(text)) };
         if let Some(pattern) = schema.pattern.as_ref().filter(|pattern| !pattern.matches(text)) {
             let right = explain::pattern(&pattern.text);
-            self.report(node.position, format!("{shown:?} does not have the right form"), Some(right));
+            self.report(node.position, format!("{shown} does not have the right form"), Some(right));
         }
         if let Some(format) = bounds.format.filter(|format| !format.accepts(text)) {
-            let shown = if format == Format::Byte { "the value".to_owned() } else { format!("{shown:?}") };
             let right = format.describe().to_owned();
             self.report(node.position, format!("{shown} does not have the right form"), Some(right));
         }
@@ -223,8 +223,11 @@ impl<'n> Walk<'n> {
         self.report(node.position, format!("{} is not allowed here", explain::plain(value)), Some(right));
     }
 
-    fn wrong_type(&mut self, expected: Kind, node: &Node) {
+    fn wrong_type(&mut self, schema: &Schema, expected: Kind, node: &Node) {
         let (word, suggestion) = match (expected, &node.value) {
+            (Kind::String, Value::Bool(_) | Value::Number(_)) if schema.secret => {
+                ("a text", Some("put quotes around it".to_owned()))
+            }
             (Kind::String, Value::Bool(_)) => ("a text", Some("put quotes around it".to_owned())),
             (Kind::String, Value::Number(number)) => {
                 ("a text", Some(format!("write \"{number}\" with quotes")))
