@@ -3,13 +3,14 @@
 //! HTTP/1 connections carry one request at a time and wait in a list between two; HTTP/2 connections are
 //! shared up to their capacity. A connection is used again only after its last exchange ended cleanly.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
 use crate::http::Body;
@@ -52,7 +53,7 @@ pub struct Pool<C> {
     connect: C,
     limits: Limits,
     slots: RefCell<HashMap<Upstream, Rc<Slot>>>,
-    opened: Rc<Cell<u64>>,
+    opened: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -98,9 +99,9 @@ pub struct Answer {
 pub struct GiveBack(Option<Held>);
 
 impl<C: Connect> Pool<C> {
-    /// An empty pool that connects through `connect`.
-    pub fn new(connect: C, limits: Limits) -> Self {
-        Self { connect, limits, slots: RefCell::default(), opened: Rc::default() }
+    /// An empty pool that connects through `connect` and counts what it opens.
+    pub fn new(connect: C, limits: Limits, opened: Counter) -> Self {
+        Self { connect, limits, slots: RefCell::default(), opened }
     }
 
     /// A connection to an upstream: one that waits, else a new one.
@@ -112,12 +113,10 @@ impl<C: Connect> Pool<C> {
         if upstream.speaks == Speaks::Http2 {
             return slot.http2.checkout(self, upstream).await.map(|held| Lease(Held::Shared(held)));
         }
-        if let Some(waiting) = slot.http1.take(self.limits.idle) {
-            return Ok(Lease(Held::One(waiting)));
+        match slot.http1.take(self.limits.idle) {
+            Some(waiting) => Ok(Lease(Held::One(waiting))),
+            None => self.open_http1(upstream, &slot).await,
         }
-        let io = self.open(upstream).await?;
-        let held = h1::handshake(io, &slot.http1).await;
-        held.map(|held| Lease(Held::One(held))).map_err(|problem| broken(upstream, problem))
     }
 
     /// A new HTTP/1 connection, whatever waits.
@@ -129,14 +128,16 @@ impl<C: Connect> Pool<C> {
             return self.checkout(upstream).await;
         }
         let slot = self.slot(upstream);
-        let io = self.open(upstream).await?;
-        let held = h1::handshake(io, &slot.http1).await;
-        held.map(|held| Lease(Held::One(held))).map_err(|problem| broken(upstream, problem))
+        self.open_http1(upstream, &slot).await
     }
 
-    /// How many connections were opened.
-    pub fn opened(&self) -> u64 {
-        self.opened.get()
+    /// Opens a connection. Its future is large and rarely needed, so that it has a place of its own.
+    async fn open_http1(&self, upstream: &Upstream, slot: &Slot) -> Result<Lease, ConnectError> {
+        let opened = Box::pin(async {
+            let io = self.open(upstream).await?;
+            h1::handshake(io, &slot.http1).await.map_err(|problem| broken(upstream, problem))
+        });
+        opened.await.map(|held| Lease(Held::One(held)))
     }
 
     /// Closes what has waited too long and forgets upstreams without connections.
@@ -160,7 +161,7 @@ impl<C: Connect> Pool<C> {
     }
 
     async fn open(&self, upstream: &Upstream) -> Result<C::Io, ConnectError> {
-        self.opened.set(self.opened.get() + 1);
+        self.opened.inc();
         let opened = tokio::time::timeout(self.limits.connect, self.connect.connect(upstream)).await;
         opened.unwrap_or(Err(ConnectError::TimedOut(upstream.address)))
     }

@@ -100,6 +100,11 @@ impl Telemetry {
     /// Tells of a finished exchange.
     pub fn finished(&self, exchange: &Exchange<'_>) {
         self.metrics.count(exchange);
+        self.told(exchange);
+    }
+
+    /// Tells of a finished exchange that is counted already.
+    pub(crate) fn told(&self, exchange: &Exchange<'_>) {
         self.access_log.write(exchange);
         if exchange.trace.sampled {
             self.spans.record(exchange);

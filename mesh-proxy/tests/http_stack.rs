@@ -10,5 +10,7 @@ mod routing;
 mod streams;
 #[path = "http_stack/strict.rs"]
 mod strict;
+#[path = "http_stack/told.rs"]
+mod told;
 #[path = "http_stack/tries.rs"]
 mod tries;

@@ -1,6 +1,6 @@
 //! One client connection: which HTTP it speaks, its limits, its end. Requests are answered by the roles.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -52,6 +52,8 @@ pub(crate) struct Line<C> {
     tunnel: RefCell<Option<Tunnel>>,
     /// Of HTTP/1: bytes behind a wish for another protocol.
     hold: RefCell<Option<Rc<Hold>>>,
+    /// Requests so far.
+    requests: Cell<u64>,
 }
 
 /// Serves HTTP on a client's connection until either side ends it. When `drain` completes, the connection
@@ -65,8 +67,8 @@ where
     let first_byte = stack.limits.first_byte;
     let downstream = Arc::new(downstream);
     let seen = Rc::new(Seen::new(&stack.observer, &downstream));
-    let line =
-        Rc::new(Line { stack, downstream, seen, tunnel: RefCell::default(), hold: RefCell::default() });
+    let (tunnel, hold, requests) = (RefCell::default(), RefCell::default(), Cell::default());
+    let line = Rc::new(Line { stack, downstream, seen, tunnel, hold, requests });
     let mut drain = pin!(drain);
     let sniffed = tokio::select! {
         biased;
@@ -144,6 +146,7 @@ where
 {
     let limits = line.stack.limits;
     let mesh_hop = line.downstream.mesh_hop;
+    let rest = Rc::clone(&line);
     let service = service_fn(move |request| handle(Rc::clone(&line), request));
     let mut builder = http2::Builder::new(Local);
     builder
@@ -161,9 +164,23 @@ where
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = drain.as_mut() => connection.as_mut().graceful_shutdown(),
+        () = drain.as_mut() => {}
+        () = resting(&rest, limits.idle) => {}
     }
+    connection.as_mut().graceful_shutdown();
     let _ = connection.await;
+}
+
+/// Ends when a connection that may carry many requests has not begun one for so long. Requests that still
+/// run keep their streams.
+async fn resting<C>(line: &Line<C>, idle: Duration) {
+    loop {
+        let before = line.requests.get();
+        tokio::time::sleep(idle).await;
+        if line.requests.get() == before {
+            return;
+        }
+    }
 }
 
 /// Answers one request.
@@ -171,6 +188,7 @@ async fn handle<C: Connect>(
     line: Rc<Line<C>>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
+    line.requests.set(line.requests.get().wrapping_add(1));
     let mut record = line.seen.begin(request.method(), request.uri());
     let (mut parts, incoming) = request.into_parts();
     let grpc = is_grpc(&parts.headers);
@@ -215,13 +233,21 @@ impl<C: Connect> Line<C> {
         record.answered(parts.status);
         // A backend that names a reserved header is only cleaned, not refused: it is not the one to gain.
         let _ = strip_connection(&mut parts.headers);
+        // An error of a proxy further on keeps its decision: it is the one that says why.
+        let explained = (tail.from_mesh && parts.status.as_u16() >= 400)
+            .then(|| parts.headers.get(&super::names::DECISION).cloned())
+            .flatten();
         let theirs = parts.headers.keys().filter(|name| super::names::is_ours(name.as_str()));
         let theirs: Vec<_> = theirs.cloned().collect();
         theirs.into_iter().for_each(|name| drop(parts.headers.remove(name)));
         let mut response = Response::from_parts(parts, Body::empty());
         *response.version_mut() = Version::HTTP_11;
-        if let Some(decision) = record.decision().filter(|_| self.downstream.mesh_hop) {
-            answer::mark(&mut response, decision);
+        match (explained, record.decision()) {
+            (Some(explained), _) => {
+                response.headers_mut().insert(&super::names::DECISION, explained);
+            }
+            (None, Some(decision)) if self.downstream.mesh_hop => answer::mark(&mut response, decision),
+            (None, _) => {}
         }
         tail.record = Some(record);
         if http_body::Body::is_end_stream(&incoming) {
@@ -270,5 +296,32 @@ impl<C: Connect> Line<C> {
             }
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::handle;
+    use crate::upstream::{Connect, ConnectError, Upstream};
+
+    #[derive(Clone)]
+    struct Nowhere;
+
+    impl Connect for Nowhere {
+        type Io = tokio::io::DuplexStream;
+        async fn connect(&self, upstream: &Upstream) -> Result<Self::Io, ConnectError> {
+            Err(ConnectError::TimedOut(upstream.address))
+        }
+    }
+
+    /// How large the future is that a function returns.
+    fn size<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
+        std::mem::size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_a_request_stays_small() {
+        let bytes = size(handle::<Nowhere>);
+        assert!(bytes <= 8 * 1024, "{bytes} bytes");
     }
 }

@@ -93,6 +93,9 @@ impl Error {
     pub fn meaning(&self) -> Meaning {
         let (status, reason, repeatable) = match self {
             Self::Connect(error) => (StatusCode::SERVICE_UNAVAILABLE, error.reason(), true),
+            Self::Denied(Reason::PolicyPending) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Reason::PolicyPending, false)
+            }
             Self::Denied(reason) => (StatusCode::FORBIDDEN, *reason, false),
             Self::Expectation => (StatusCode::EXPECTATION_FAILED, Reason::MalformedRequest, false),
             Self::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Reason::HeadTooLarge, false),

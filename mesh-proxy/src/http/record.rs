@@ -18,8 +18,8 @@ use super::body::{Course, Failure};
 use super::downstream::Downstream;
 use super::error::{Error, Malformed};
 use crate::scope::Scope;
-use crate::telemetry::decisions::{At, DecisionId, Record as Decided};
-use crate::telemetry::metrics::Labels;
+use crate::telemetry::decisions::{At, DecisionId, Record as Decided, Ring};
+use crate::telemetry::metrics::{Cells, Labels, MAX_SERIES, SeriesKey, WorkerSeries};
 use crate::telemetry::trace::TraceContext;
 use crate::telemetry::{Exchange, Side, Telemetry};
 use crate::upstream::{Security, Upstream};
@@ -30,6 +30,9 @@ pub(crate) struct Observer {
     clock: SharedClock,
     chance: RefCell<Fast>,
     names: RefCell<HashMap<ObjectName, Arc<str>>>,
+    decisions: Ring,
+    series: WorkerSeries,
+    cells: RefCell<HashMap<SeriesKey, Arc<Cells>>>,
 }
 
 impl fmt::Debug for Observer {
@@ -41,7 +44,24 @@ impl fmt::Debug for Observer {
 impl Observer {
     pub(crate) fn new(telemetry: Telemetry, clock: SharedClock) -> Self {
         let chance = RefCell::new(Fast::from_entropy());
-        Self { telemetry, clock, chance, names: RefCell::default() }
+        let series = telemetry.metrics.worker();
+        let decisions = telemetry.decisions.ring();
+        let (names, cells) = (RefCell::default(), RefCell::default());
+        Self { telemetry, clock, chance, names, decisions, series, cells }
+    }
+
+    /// Counts an exchange in the worker's own cells.
+    fn count(&self, exchange: &Exchange<'_>) {
+        let key = (exchange.labels.clone(), exchange.status, exchange.reason);
+        let mut known = self.cells.borrow_mut();
+        if known.len() > 2 * MAX_SERIES {
+            // Names beyond the cap all lead to the overflow; they must not gather here.
+            known.clear();
+        }
+        known
+            .entry(key)
+            .or_insert_with_key(|key| self.telemetry.metrics.cells(&self.series, key))
+            .count(exchange);
     }
 
     /// A service's name as a label. Services are few, and their names are made once.
@@ -181,8 +201,7 @@ impl Record {
                 At::Outbound { service: Arc::clone(service), port: *port, namespace: Arc::clone(namespace) }
             }
         };
-        let decisions = &self.seen.observer.telemetry.decisions;
-        self.decision = Some(decisions.keep(Decided::new(at, mesh, head)));
+        self.decision = Some(self.seen.observer.decisions.keep(Decided::new(at, mesh, head)));
     }
 
     /// Joins or begins the trace of a request and passes it on.
@@ -277,7 +296,7 @@ impl Drop for Record {
         let authority = self.authority.as_ref().filter(|_| words).map(ToString::to_string);
         let destination = if words { self.destination_identity() } else { None };
         let route = self.route.as_ref().filter(|_| words).map(|rule| rule.route().source.to_string());
-        telemetry.finished(&Exchange {
+        let exchange = Exchange {
             side: self.seen.side,
             began: self.began,
             took: clock.monotonic().saturating_duration_since(self.started),
@@ -296,6 +315,8 @@ impl Drop for Record {
             trace,
             parent,
             labels: self.labels(),
-        });
+        };
+        self.seen.observer.count(&exchange);
+        telemetry.told(&exchange);
     }
 }

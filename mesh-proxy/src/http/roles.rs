@@ -19,6 +19,7 @@ use super::call::{Call, Reply};
 use super::connection::Line;
 use super::error::Error;
 use super::facts::Facts;
+use super::head::Sender;
 use super::record::Record;
 use super::{head, names};
 use crate::layers::forward::{Chosen, Plan, forward, one_try_with};
@@ -40,7 +41,7 @@ pub(super) async fn gateway<C: Connect>(
     record.trace(&mut call.head.headers);
     forwarded(line, &mut call.head.headers);
     match routed {
-        Routed::Rule(rule) => follow(line, mesh, &rule, call, record).await,
+        Routed::Rule(rule) => follow(line, mesh, &rule, &mut call, record).await,
         Routed::Refused { .. } | Routed::Service { .. } => {
             Err(Error::Refused(http::StatusCode::NOT_FOUND, Reason::NoRoute))
         }
@@ -60,7 +61,7 @@ pub(super) async fn outbound<C: Connect>(
     let routed = decide(line, &mesh, &call)?;
     record.trace(&mut call.head.headers);
     match routed {
-        Routed::Rule(rule) => follow(line, mesh, &rule, call, record).await,
+        Routed::Rule(rule) => follow(line, mesh, &rule, &mut call, record).await,
         Routed::Service { service, port } => {
             let plan = Plan {
                 service: service.name.clone(),
@@ -70,7 +71,7 @@ pub(super) async fn outbound<C: Connect>(
                 grpc: false,
             };
             record.going_to(&plan.service);
-            forward(&line.stack, mesh, call, plan, record).await
+            forward(&line.stack, mesh, &mut call, &plan, record).await
         }
         Routed::Refused { .. } => Err(Error::Refused(http::StatusCode::NOT_FOUND, Reason::NoRoute)),
     }
@@ -89,6 +90,10 @@ pub(super) async fn inbound<C: Connect>(
     };
     let mesh = line.stack.mesh.current();
     let mut call = admit(line, &mesh, parts, incoming, record)?;
+    // A peer has asked its routes about TRACE already.
+    if call.head.method == Method::TRACE && line.downstream.sender() != Sender::Peer {
+        return Err(Error::Method);
+    }
     let verdict = line.stack.admits(&mesh, &line.downstream, &call.head.view());
     if !verdict.allowed {
         return Err(Error::Denied(verdict.reason));
@@ -153,7 +158,7 @@ async fn follow<C: Connect>(
     line: &Rc<Line<C>>,
     mesh: Arc<Mesh>,
     rule: &Candidate,
-    mut call: Call,
+    call: &mut Call,
     record: &mut Record,
 ) -> Result<Reply, Error> {
     record.followed(rule);
@@ -166,17 +171,17 @@ async fn follow<C: Connect>(
                 cors::Outcome::Forward(headers) => marks = Some(headers),
                 cors::Outcome::SameOrigin => {}
             },
-            Filter::Redirect(to) => return Ok(Reply::Own(redirected(line, rule, to, &call))),
-            _ => before(filter, rule, &mut call),
+            Filter::Redirect(to) => return Ok(Reply::Own(redirected(line, rule, to, call))),
+            _ => before(filter, rule, call),
         }
     }
     let (route, place) = (&rule.route().key, rule.rule_index());
-    mirror::start(&line.stack, (route, place), filters, &mut call);
+    mirror::start(&line.stack, (route, place), filters, call);
     let backends = &rule.rule().backends;
     let backend = line.stack.balancer.backend(route, place, backends).ok_or(Error::NoBackend)?;
     let Target::Service { service, port } = &backend.target else { return Err(Error::NoBackend) };
     for filter in &backend.filters {
-        before(filter, rule, &mut call);
+        before(filter, rule, call);
     }
     record.going_to(service);
     let plan = Plan {
@@ -186,7 +191,7 @@ async fn follow<C: Connect>(
         retry: rule.rule().retry.as_ref(),
         grpc: rule.route().kind == RouteKind::Grpc,
     };
-    let mut reply = forward(&line.stack, mesh, call, plan, record).await?;
+    let mut reply = forward(&line.stack, mesh, call, &plan, record).await?;
     for filter in backend.filters.iter().chain(filters) {
         if let Filter::ResponseHeaders(edit) = filter {
             headers::apply(edit, reply.headers_mut());

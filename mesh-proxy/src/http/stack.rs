@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_model::{AuthorizationPolicy, Mesh, ObjectName, RequestHead, Workload, engine};
+use mesh_model::{AuthorizationPolicy, Mesh, ObjectName, Reason, RequestHead, Workload, engine};
 use mesh_rt::SharedClock;
 use mesh_rt::random::Fast;
 use tokio::sync::watch;
@@ -106,7 +106,7 @@ impl<C: Connect> Stack<C> {
         let changes = parts.mesh.changes();
         let stack = Rc::new(Self {
             mesh: parts.mesh,
-            pool: Pool::new(parts.connect, parts.pool),
+            pool: Pool::new(parts.connect, parts.pool, parts.telemetry.metrics.upstream_connects.clone()),
             balancer: Balancer::new(Fast::from_entropy()),
             budget: Budget::default(),
             mirrors: UnderWay::default(),
@@ -140,12 +140,15 @@ impl<C: Connect> Stack<C> {
         downstream: &Downstream,
         head: &RequestHead<'_>,
     ) -> engine::Verdict {
+        let unasked = |allowed, reason| engine::Verdict { allowed, reason, by: None, audited: Vec::new() };
         let Scope::Inbound { workload, .. } = &downstream.scope else {
-            let reason = mesh_model::Reason::Accepted;
-            return engine::Verdict { allowed: true, reason, by: None, audited: Vec::new() };
+            return unasked(true, Reason::Accepted);
         };
-        // Labels may have changed since the connection was accepted.
-        let current = mesh.workload(&workload.name).unwrap_or(workload);
+        // Labels may have changed since the connection was accepted. A workload that the snapshot does not
+        // know refuses everything: its policies are not known either.
+        let Some(current) = mesh.workload(&workload.name) else {
+            return unasked(false, Reason::PolicyPending);
+        };
         let policies = self.policies(mesh, current);
         engine::authorize(&policies, &downstream.facts, Some(head))
     }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,35 +86,38 @@ impl Outgoing {
 pub(crate) async fn forward<C: Connect>(
     stack: &Stack<C>,
     mesh: Arc<Mesh>,
-    call: Call,
-    plan: Plan<'_>,
+    call: &mut Call,
+    plan: &Plan<'_>,
     record: &mut Record,
 ) -> Result<Reply, Error> {
     stack.budget.earn();
     let limit = shorter(plan.timeouts.request, call.is_grpc().then(|| grpc_timeout(&call.head)).flatten());
-    within(limit, tries(stack, mesh, call, plan, record)).await
+    let tries = pin!(tries(stack, mesh, call, plan, record));
+    within(limit, tries).await
 }
 
 async fn tries<C: Connect>(
     stack: &Stack<C>,
     mesh: Arc<Mesh>,
-    mut call: Call,
-    plan: Plan<'_>,
+    call: &mut Call,
+    plan: &Plan<'_>,
     record: &mut Record,
 ) -> Result<Reply, Error> {
     let policy = Policy::new(plan.retry, &call.head.method);
-    let mut body = Outgoing::new(&mut call, policy.may_resend());
+    let mut body = Outgoing::new(call, policy.may_resend());
     let mut tried: Vec<SocketAddr> = Vec::new();
     let mut mesh = Some(mesh);
     for count in 1u32.. {
         // The first try uses the snapshot of the decision; a later one sees endpoints that came since.
         let snapshot = mesh.take().unwrap_or_else(|| stack.mesh.current());
-        let mut chosen = choose(stack, &snapshot, &plan, &call.shape(), &tried)?;
+        let mut chosen = choose(stack, &snapshot, plan, &call.shape(), &tried)?;
         drop(snapshot);
         record.tried(&chosen.upstream, chosen.workload.as_ref());
         let in_flight = chosen.in_flight.take();
-        let limit = plan.timeouts.backend_request;
-        let outcome = within(limit, one_try(stack, &mut call, &chosen, &mut body, policy)).await;
+        let outcome = {
+            let sent = pin!(one_try(stack, call, &chosen, &mut body, policy));
+            within(plan.timeouts.backend_request, sent).await
+        };
         let next = match &outcome {
             Ok(reply) => policy.after_status(status(reply), count),
             Err(error) => policy.after_error(error, count),
@@ -171,7 +175,13 @@ async fn one_try<C: Connect>(
             true => stack.pool.checkout_new(&chosen.upstream).await?,
         };
         let error = match send(call, chosen, body, lease).await? {
-            Ok(answer) => return reply(answer, call.head.upgrade.is_some()).await,
+            Ok(answer) => {
+                let mut reply = reply(answer, call.head.upgrade.is_some()).await?;
+                if let Some(tail) = reply.tail_mut() {
+                    tail.from_mesh = matches!(chosen.upstream.security, Security::Mesh(_));
+                }
+                return Ok(reply);
+            }
             Err(error) => error,
         };
         let stale = error.reused && !fresh && !error.garbled;
@@ -266,10 +276,11 @@ fn upstream(mesh: &Mesh, plan: &Plan<'_>, endpoint: &Endpoint, http2: bool) -> U
     Upstream { address: endpoint.address, security, speaks }
 }
 
-/// Runs a future within a limit, if there is one.
+/// Runs a future within a limit, if there is one. It takes the future by reference: by value, it would be
+/// stored twice.
 pub(crate) async fn within<T>(
     limit: Option<Duration>,
-    future: impl Future<Output = Result<T, Error>>,
+    future: Pin<&mut impl Future<Output = Result<T, Error>>>,
 ) -> Result<T, Error> {
     match limit {
         None => future.await,

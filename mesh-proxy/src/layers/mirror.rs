@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ pub(crate) fn start<C: Connect>(
         let sent = send(Rc::clone(stack), call.head.clone(), call.shape(), plan, body);
         tokio::task::spawn_local(async move {
             let _place = place;
-            let _ = within(Some(LONGEST), sent).await;
+            let _ = within(Some(LONGEST), pin!(sent)).await;
         });
     }
 }

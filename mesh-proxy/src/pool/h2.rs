@@ -27,14 +27,14 @@ const PING: Duration = Duration::from_secs(10);
 /// The connections to one upstream.
 #[derive(Debug)]
 pub(super) struct Shared {
-    open: RefCell<Vec<Conn>>,
+    conns: RefCell<Vec<Conn>>,
     /// Held while a connection is made, so that a burst opens one, not many.
     opening: Semaphore,
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { open: RefCell::default(), opening: Semaphore::new(1) }
+        Self { conns: RefCell::default(), opening: Semaphore::new(1) }
     }
 }
 
@@ -68,30 +68,35 @@ impl Shared {
         if let Some(held) = self.free(pool.limits.streams) {
             return Ok(held);
         }
+        Box::pin(self.open(pool, upstream)).await
+    }
+
+    /// Opens a connection, once for all who wait. Its future is large and rarely needed.
+    async fn open<C: Connect>(&self, pool: &Pool<C>, upstream: &Upstream) -> Result<Http2, ConnectError> {
         let _turn = self.opening.acquire().await.ok();
         if let Some(held) = self.free(pool.limits.streams) {
             return Ok(held);
         }
         let io = pool.open(upstream).await?;
         let conn = handshake(io).await.map_err(|problem| broken(upstream, problem))?;
-        self.open.borrow_mut().push(conn.clone());
+        self.conns.borrow_mut().push(conn.clone());
         Ok(conn.hold(false))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.open.borrow().is_empty()
+        self.conns.borrow().is_empty()
     }
 
     /// Forgets closed connections and those without streams for too long; the peer gets GOAWAY.
     pub(super) fn sweep(&self, idle: Duration) {
-        self.open.borrow_mut().retain(|conn| {
+        self.conns.borrow_mut().retain(|conn| {
             let resting = conn.streams.get() == 0 && conn.used.get().elapsed() >= idle;
             !conn.sender.is_closed() && !resting
         });
     }
 
     fn free(&self, streams: u32) -> Option<Http2> {
-        let mut open = self.open.borrow_mut();
+        let mut open = self.conns.borrow_mut();
         open.retain(|conn| !conn.sender.is_closed());
         open.iter().find(|conn| conn.streams.get() < streams).map(|conn| conn.clone().hold(true))
     }

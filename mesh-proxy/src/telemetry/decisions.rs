@@ -122,23 +122,27 @@ impl Record {
     }
 }
 
-/// The last decisions of a proxy.
+/// The last decisions of a proxy: a ring for each worker, so that no worker waits for another.
 #[derive(Debug)]
 pub struct Decisions {
-    ring: Mutex<(u64, VecDeque<Record>)>,
+    rings: Mutex<Vec<Ring>>,
+    /// For decisions that no worker keeps.
+    others: Ring,
 }
 
-impl Default for Decisions {
-    fn default() -> Self {
-        // The beginning is random, so that an id of another proxy or an earlier run names nothing here.
-        Self { ring: Mutex::new((u64::from_le_bytes(secure()) >> 1, VecDeque::new())) }
+/// The last decisions of one worker. Only an explanation asked for elsewhere ever shares its lock.
+#[derive(Debug, Clone)]
+pub(crate) struct Ring(Arc<Mutex<(u64, VecDeque<Record>)>>);
+
+impl Ring {
+    fn new() -> Self {
+        // The beginning is random, so that an id of another ring, proxy or earlier run names nothing here.
+        Self(Arc::new(Mutex::new((u64::from_le_bytes(secure()) >> 1, VecDeque::new()))))
     }
-}
 
-impl Decisions {
     /// Keeps a record and names it.
-    pub fn keep(&self, record: Record) -> DecisionId {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn keep(&self, record: Record) -> DecisionId {
+        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if ring.1.len() == KEPT {
             ring.1.pop_front();
             ring.0 += 1;
@@ -147,11 +151,37 @@ impl Decisions {
         DecisionId(ring.0 + ring.1.len() as u64 - 1)
     }
 
-    /// A decision that is still kept.
-    pub fn find(&self, id: DecisionId) -> Option<Record> {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+    fn find(&self, id: DecisionId) -> Option<Record> {
+        let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = usize::try_from(id.0.checked_sub(ring.0)?).ok()?;
         ring.1.get(at).cloned()
+    }
+}
+
+impl Default for Decisions {
+    fn default() -> Self {
+        let others = Ring::new();
+        Self { rings: Mutex::new(vec![others.clone()]), others }
+    }
+}
+
+impl Decisions {
+    /// Keeps a record that no worker keeps, and names it.
+    pub fn keep(&self, record: Record) -> DecisionId {
+        self.others.keep(record)
+    }
+
+    /// A ring for one more worker.
+    pub(crate) fn ring(&self) -> Ring {
+        let ring = Ring::new();
+        self.rings.lock().unwrap_or_else(PoisonError::into_inner).push(ring.clone());
+        ring
+    }
+
+    /// A decision that is still kept.
+    pub fn find(&self, id: DecisionId) -> Option<Record> {
+        let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        rings.iter().find_map(|ring| ring.find(id))
     }
 }
 

@@ -1,6 +1,5 @@
 //! The counters of a proxy, in Prometheus text. Series never grow with hosts or paths, and there is a cap.
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -10,10 +9,15 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Exchange;
+
+mod requests;
+
+pub(crate) use requests::{Cells, SeriesKey, WorkerSeries};
+
+use requests::Requests;
 
 /// Most series of requests in one proxy; what comes after is counted under `overflow`.
 pub const MAX_SERIES: usize = 5000;
@@ -21,7 +25,7 @@ pub const MAX_SERIES: usize = 5000;
 const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
 
 /// Who talked to whom. Only names that the configuration holds; `unknown` for everything else.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Labels {
     /// The client's service account or workload.
     pub source_workload: Arc<str>,
@@ -55,50 +59,17 @@ impl Default for Labels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct EdgeLabels {
-    source_workload: String,
-    source_namespace: String,
-    destination_workload: String,
-    destination_namespace: String,
-    service: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    source_workload: String,
-    source_namespace: String,
-    destination_workload: String,
-    destination_namespace: String,
-    service: String,
-    code: u16,
-    flag: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: &'static str,
-}
-
-type SeriesKey = (Labels, u16, Reason);
-
-/// The cells that one kind of exchange counts into; found once, then updated without a lock.
-#[derive(Debug)]
-struct Cells {
-    requests: Counter,
-    duration: Histogram,
-    received: Counter,
-    sent: Counter,
 }
 
 /// The counters of a proxy, shared by its workers.
 #[derive(Debug)]
 pub struct Metrics {
     registry: RwLock<Registry>,
-    cells: RwLock<HashMap<SeriesKey, Arc<Cells>>>,
-    requests: Family<RequestLabels, Counter>,
-    duration: Family<EdgeLabels, Histogram, fn() -> Histogram>,
-    received: Family<EdgeLabels, Counter>,
-    sent: Family<EdgeLabels, Counter>,
+    requests: Arc<Requests>,
+    /// For exchanges that no worker counts.
+    others: WorkerSeries,
     refused: Family<ReasonLabels, Counter>,
     /// Downstream connections that are open.
     pub connections: Gauge,
@@ -118,14 +89,11 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let histogram: fn() -> Histogram = || Histogram::new(BUCKETS);
+        let requests: Arc<Requests> = Arc::default();
         let metrics = Self {
             registry: RwLock::new(Registry::with_prefix("mesh")),
-            cells: RwLock::default(),
-            requests: Family::default(),
-            duration: Family::new_with_constructor(histogram),
-            received: Family::default(),
-            sent: Family::default(),
+            others: requests.worker(),
+            requests,
             refused: Family::default(),
             connections: Gauge::default(),
             upstream_connects: Counter::default(),
@@ -143,20 +111,7 @@ impl Default for Metrics {
 impl Metrics {
     fn register(&self) {
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
-        registry.register("requests", "Finished requests", self.requests.clone());
-        registry.register_with_unit(
-            "request_duration",
-            "Duration of requests",
-            Unit::Seconds,
-            self.duration.clone(),
-        );
-        registry.register_with_unit(
-            "request_received",
-            "Bytes of request bodies",
-            Unit::Bytes,
-            self.received.clone(),
-        );
-        registry.register_with_unit("request_sent", "Bytes of answer bodies", Unit::Bytes, self.sent.clone());
+        registry.register_collector(Box::new(Arc::clone(&self.requests)));
         registry.register(
             "connections_refused",
             "Connections refused before any request",
@@ -185,13 +140,20 @@ impl Metrics {
         );
     }
 
-    /// Counts a finished exchange.
+    /// Counts a finished exchange that no worker counts in cells of its own.
     pub fn count(&self, exchange: &Exchange<'_>) {
-        let cells = self.cells(&exchange.labels, exchange.status, exchange.reason);
-        cells.requests.inc();
-        cells.duration.observe(exchange.took.as_secs_f64());
-        cells.received.inc_by(exchange.received);
-        cells.sent.inc_by(exchange.sent);
+        let key = (exchange.labels.clone(), exchange.status, exchange.reason);
+        self.requests.cells(&self.others, &key).count(exchange);
+    }
+
+    /// Series for one more worker.
+    pub(crate) fn worker(&self) -> WorkerSeries {
+        self.requests.worker()
+    }
+
+    /// The cells of a worker's series. A worker keeps them, so that it asks once.
+    pub(crate) fn cells(&self, worker: &WorkerSeries, key: &SeriesKey) -> Arc<Cells> {
+        self.requests.cells(worker, key)
     }
 
     /// Counts a connection that was refused before any request.
@@ -201,7 +163,7 @@ impl Metrics {
 
     /// How many series of requests there are.
     pub fn series(&self) -> usize {
-        self.cells.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.requests.len()
     }
 
     /// All metrics in the OpenMetrics text format, version 1.0.
@@ -210,42 +172,6 @@ impl Metrics {
         let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
         encode(&mut text, &registry).expect("writing to a String cannot fail");
         text
-    }
-
-    fn cells(&self, labels: &Labels, status: u16, reason: Reason) -> Arc<Cells> {
-        let key = (labels.clone(), status, reason);
-        if let Some(found) = self.cells.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Arc::clone(found);
-        }
-        let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
-        let key =
-            if cells.len() < MAX_SERIES { key } else { (Labels::all("overflow"), 0, Reason::Overloaded) };
-        Arc::clone(cells.entry(key).or_insert_with_key(|key| Arc::new(self.new_cells(key))))
-    }
-
-    fn new_cells(&self, (labels, status, reason): &SeriesKey) -> Cells {
-        let edge = EdgeLabels {
-            source_workload: labels.source_workload.to_string(),
-            source_namespace: labels.source_namespace.to_string(),
-            destination_workload: labels.destination_workload.to_string(),
-            destination_namespace: labels.destination_namespace.to_string(),
-            service: labels.service.to_string(),
-        };
-        let request = RequestLabels {
-            source_workload: edge.source_workload.clone(),
-            source_namespace: edge.source_namespace.clone(),
-            destination_workload: edge.destination_workload.clone(),
-            destination_namespace: edge.destination_namespace.clone(),
-            service: edge.service.clone(),
-            code: *status,
-            flag: if *reason == Reason::Accepted { "" } else { reason.as_str() },
-        };
-        Cells {
-            requests: self.requests.get_or_create_owned(&request),
-            duration: self.duration.get_or_create_owned(&edge),
-            received: self.received.get_or_create_owned(&edge),
-            sent: self.sent.get_or_create_owned(&edge),
-        }
     }
 }
 

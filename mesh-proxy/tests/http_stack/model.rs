@@ -127,6 +127,11 @@ pub(crate) fn workload(object: &str) -> Arc<Workload> {
     })
 }
 
+/// The workload as a resource: a destination whose workload is not known lets nothing in.
+pub(crate) fn known(object: &str) -> Resource {
+    Resource::Workload(workload(object))
+}
+
 pub(crate) fn policy(object: &str, action: Action, rules: Vec<PolicyRule>) -> Resource {
     Resource::Policy(Arc::new(AuthorizationPolicy {
         key: ResourceKey::local(Kind::Policy, name(object)),

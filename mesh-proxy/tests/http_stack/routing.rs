@@ -136,7 +136,7 @@ fn between_two_proxies_the_application_is_spoken_to_in_its_own_version_and_learn
         for (protocol, version) in [(AppProtocol::Http1, "HTTP/1.1"), (AppProtocol::Http2, "HTTP/2.0")] {
             let net = Net::default();
             net.echo(address(9, 8080), "app");
-            let far = Proxy::new(&net, Vec::new());
+            let far = Proxy::new(&net, [known("cart")]);
             net.listen(address(2, 80), move |io, upstream| {
                 assert_eq!(upstream.speaks, mesh_proxy::upstream::Speaks::Http2);
                 far.accept(io, inbound("cart", address(9, 8080), Some("web")));

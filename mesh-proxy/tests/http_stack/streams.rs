@@ -91,7 +91,7 @@ fn websockets_pass_a_gateway_and_two_proxies() {
         resources.extend(service("chat", AppProtocol::WebSocket, &[address(9, 80)]));
         let direct = Proxy::new(&net, resources);
 
-        let far = Proxy::new(&net, Vec::new());
+        let far = Proxy::new(&net, [known("chat")]);
         net.listen(address(2, 80), move |io, upstream| {
             assert_eq!(upstream.speaks, Speaks::Http2);
             far.accept(io, inbound("chat", address(9, 80), Some("web")));
@@ -182,7 +182,7 @@ fn grpc_streams_pass_both_ways_with_their_trailers() {
     on_worker(async {
         let net = Net::default();
         grpc(&net, address(9, 80));
-        let far = Proxy::new(&net, Vec::new());
+        let far = Proxy::new(&net, [known("calc")]);
         net.listen(address(2, 80), move |io, _| far.accept(io, inbound("calc", address(9, 80), Some("web"))));
         let mut resources = vec![listener()];
         let to = mesh_model::Attachment::Listener(mesh_model::ResourceKey::local_part(
@@ -235,7 +235,7 @@ fn p10_a_new_deny_ends_what_runs_within_a_second() {
     on_worker(async {
         let net = Net::default();
         grpc(&net, address(9, 80));
-        let proxy = Proxy::new(&net, Vec::new());
+        let proxy = Proxy::new(&net, [known("calc")]);
         let io = TokioIo::new(proxy.open(inbound("calc", address(9, 80), Some("web"))));
         let (mut client, connection) =
             hyper::client::conn::http2::handshake(Local, io).await.expect("a handshake");
@@ -250,7 +250,7 @@ fn p10_a_new_deny_ends_what_runs_within_a_second() {
         let paths = Patterns { any: vec![TextPattern::from("/calc/a".to_owned())], none: Vec::new() };
         let denied =
             PolicyRule { to: vec![Operation { paths, ..Operation::default() }], ..PolicyRule::default() };
-        proxy.mesh.publish(Mesh::from_resources([policy("no-a", Action::Deny, vec![denied])]));
+        proxy.mesh.publish(Mesh::from_resources([known("calc"), policy("no-a", Action::Deny, vec![denied])]));
         let ended =
             tokio::time::timeout(Duration::from_secs(1), open[0].1.frame()).await.expect("it is cut in time");
         assert!(ended.is_some_and(|frame| frame.is_err()), "the stream ends with an error");

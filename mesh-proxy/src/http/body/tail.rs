@@ -23,6 +23,8 @@ pub(crate) struct Tail {
     pub(crate) give_back: Option<GiveBack>,
     /// The request counts at its endpoint until then.
     pub(crate) in_flight: Option<InFlight>,
+    /// The answer came from another proxy of the mesh.
+    pub(crate) from_mesh: bool,
     /// Ends the exchange when access is withdrawn.
     pub(crate) watch: Option<Watch>,
 }
