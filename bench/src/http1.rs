@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ struct Contestant {
 pub(crate) fn run(binary: &Path) -> io::Result<()> {
     let (_origin, origin) = spawn_self(&["origin"], "1")?;
     let (relay, relay_at) = spawn_self(&["relay", &origin.to_string()], "0")?;
-    let (mesh, mesh_at) = spawn_proxy(binary, origin)?;
+    let (mesh, mesh_at) = Gateway::start(binary, origin)?.into_parts();
     let mut all = [
         Contestant { name: "relay", running: relay, address: relay_at, ratios: Vec::new() },
         Contestant { name: "mesh gateway", running: mesh, address: mesh_at, ratios: Vec::new() },
@@ -102,25 +102,46 @@ fn pin_self() -> io::Result<()> {
     if done.success() { Ok(()) } else { Err(io::Error::other("taskset failed")) }
 }
 
-/// Starts a local mesh whose gateway forwards to the origin, described by the objects that users write.
-fn spawn_proxy(binary: &Path, origin: SocketAddr) -> io::Result<(Running, SocketAddr)> {
-    let folder = std::env::temp_dir().join(format!("mesh-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    let port = mesh_rt::net::listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), false)?.local_addr()?.port();
-    let objects = OBJECTS.replace("LISTEN", &port.to_string()).replace("ORIGIN", &origin.port().to_string());
-    std::fs::write(folder.join("mesh.yaml"), objects)?;
-    let mut command = Command::new("taskset");
-    command.args(["-c", "0"]).arg(binary).args(["up", "--capture", "ports"]).arg(&folder);
-    let running = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    for _ in 0..200 {
-        if std::net::TcpStream::connect(address).is_ok() {
-            std::thread::park_timeout(Duration::from_millis(500));
-            return Ok((running, address));
+/// The origin of a benchmark, on core 1.
+pub(crate) fn spawn_origin() -> io::Result<(impl Drop, SocketAddr)> {
+    spawn_self(&["origin"], "1")
+}
+
+/// A local mesh whose gateway forwards to an origin, described by the objects that users write; on core 0.
+pub(crate) struct Gateway {
+    /// Its files.
+    pub(crate) folder: PathBuf,
+    /// Its listener.
+    pub(crate) address: SocketAddr,
+    running: Running,
+}
+
+impl Gateway {
+    pub(crate) fn start(binary: &Path, origin: SocketAddr) -> io::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("mesh-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let port = mesh_rt::net::listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), false)?.local_addr()?.port();
+        let objects =
+            OBJECTS.replace("LISTEN", &port.to_string()).replace("ORIGIN", &origin.port().to_string());
+        std::fs::write(folder.join("mesh.yaml"), objects)?;
+        let mut command = Command::new("taskset");
+        command.args(["-c", "0"]).arg(binary).args(["up", "--capture", "ports"]).arg(&folder);
+        let running = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        for _ in 0..200 {
+            if std::net::TcpStream::connect(address).is_ok() {
+                std::thread::park_timeout(Duration::from_millis(500));
+                return Ok(Self { folder, address, running });
+            }
+            std::thread::park_timeout(Duration::from_millis(25));
         }
-        std::thread::park_timeout(Duration::from_millis(25));
+        Err(io::Error::other("the gateway did not listen within 5 s"))
     }
-    Err(io::Error::other("the gateway did not listen within 5 s"))
+
+    /// Its process, for as long as the benchmark wants it.
+    fn into_parts(self) -> (Running, SocketAddr) {
+        (self.running, self.address)
+    }
 }
 
 const OBJECTS: &str = "\

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+mod edit;
 mod http1;
 mod load;
 mod origin;
@@ -13,6 +14,7 @@ mod routes;
 
 const USAGE: &str = "usage: cargo run --release -p bench -- WHAT
 
+  edit MESHCTL N  from an edit of a file to traffic, beside N other routes
   http1 MESHCTL   HTTP/1.1 keep-alive through a gateway: CPU per request as a ratio to a blind relay
   routes          route choice at 1 to 40,000 routes, and one insert at 40,000 routes of one host";
 
@@ -30,6 +32,9 @@ fn main() -> ExitCode {
 
 fn run(words: &[&str]) -> io::Result<()> {
     match words {
+        ["edit", binary, routes] => {
+            edit::run(&PathBuf::from(binary), routes.parse().map_err(io::Error::other)?)
+        }
         ["http1", binary] => http1::run(&PathBuf::from(binary)),
         // The two processes that the benchmark starts beside the proxy.
         ["origin"] => origin::run(),
