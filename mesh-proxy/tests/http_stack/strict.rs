@@ -491,3 +491,86 @@ fn b21_b22_b23_every_phase_has_its_deadline() {
         }
     });
 }
+
+/// Sends frames until the other side closes; whether it said GOAWAY, and how many bytes it took.
+async fn flood(proxy: &Proxy, frames: impl Fn(u32) -> Vec<u8>, most: u32) -> (bool, usize) {
+    let (mut reads, mut writes) = tokio::io::split(proxy.open(gateway()));
+    let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    frame(&mut hello, 4, 0, 0, &[]);
+    let writing = async {
+        let mut taken = hello.len();
+        writes.write_all(&hello).await.expect("the proxy reads");
+        for n in 0..most {
+            let bytes = frames(n);
+            if tokio::time::timeout(Duration::from_secs(5), writes.write_all(&bytes))
+                .await
+                .is_ok_and(|w| w.is_ok())
+            {
+                taken += bytes.len();
+            } else {
+                break;
+            }
+        }
+        taken
+    };
+    let reading = async {
+        let mut all = Vec::new();
+        let _ = tokio::time::timeout(Duration::from_secs(5), reads.read_to_end(&mut all)).await;
+        let mut rest = &all[..];
+        let mut goaway = false;
+        while let Some((head, after)) = rest.split_first_chunk::<9>() {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            goaway |= head[3] == 7;
+            rest = after.get(length..).unwrap_or_default();
+        }
+        goaway
+    };
+    let (taken, goaway) = tokio::join!(writing, reading);
+    (goaway, taken)
+}
+
+#[test]
+fn h1_h3_h6_floods_of_http2_end_their_connection_only() {
+    on_worker(async {
+        let net = Net::default();
+        net.echo(address(1, 80), "one");
+        let mut resources = vec![listener(), route(vec![rule("/", vec![backend("one", 1)])])];
+        resources.extend(service("one", AppProtocol::Http1, &[address(1, 80)]));
+        let proxy = Proxy::new(&net, resources);
+        let block = b"\x82\x86\x84\x41\x01a".as_slice();
+        let reset = |n: u32| {
+            let mut out = Vec::new();
+            frame(&mut out, 1, 5, 2 * n + 1, block);
+            frame(&mut out, 3, 0, 2 * n + 1, &8u32.to_be_bytes());
+            out
+        };
+        let continued = |n: u32| {
+            let mut out = Vec::new();
+            frame(
+                &mut out,
+                if n == 0 { 1 } else { 9 },
+                0,
+                1,
+                &[b"\0\x01x\x7f\x80\x7f".as_slice(), &[b'y'; 16_000]].concat(),
+            );
+            out
+        };
+        let empty = |n: u32| {
+            let mut out = Vec::new();
+            if n == 0 {
+                frame(&mut out, 1, 4, 1, block);
+            }
+            frame(&mut out, 0, 0, 1, &[]);
+            out
+        };
+        let mut client = proxy.gateway2().await;
+        for (what, (goaway, taken), most) in [
+            ("rapid reset", flood(&proxy, reset, 100_000).await, 2 << 20),
+            ("endless continuation", flood(&proxy, continued, 10_000).await, 2 << 20),
+            ("empty data", flood(&proxy, empty, 200_000).await, 2 << 20),
+        ] {
+            assert!(goaway && taken <= most, "{what}: GOAWAY {goaway}, {taken} bytes taken");
+            assert_eq!(client.get("/").await.status, 200, "another client, after {what}");
+        }
+    });
+}
