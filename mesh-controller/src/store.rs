@@ -1,6 +1,7 @@
 //! All objects as one value: a snapshot that is cheap to copy and to compare. It reads nothing and watches
 //! nothing.
 
+use std::fmt;
 use std::sync::Arc;
 
 use mesh_model::{FieldPath, Finding, ObjectName, Origin, Position, Reason, SourceRef};
@@ -18,7 +19,7 @@ pub struct Stored {
 }
 
 /// A document in a file.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Place {
     /// The path as the user gave it.
     pub file: Arc<str>,
@@ -26,6 +27,13 @@ pub struct Place {
     pub line_offset: u32,
     /// The tree the object was read from.
     pub root: Arc<Node>,
+}
+
+impl fmt::Debug for Place {
+    /// Without the tree, which is the whole text of the object.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}+{}", self.file, self.line_offset)
+    }
 }
 
 impl Place {

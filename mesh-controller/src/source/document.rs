@@ -74,13 +74,28 @@ fn unreadable(error: &SyntaxError) -> Parsed {
     Parsed { object: None, label: None, root: None, violations: vec![violation], first_key }
 }
 
-fn object(root: Node) -> Parsed {
+fn object(mut root: Node) -> Parsed {
     let (object, violations) = match identify(&root) {
         Ok((kind, api_version)) => typed(kind, &api_version, &root),
         Err(violation) => (None, vec![*violation]),
     };
     let label = label(&root);
+    if root.field("kind").and_then(Node::as_str) == Some("Secret") {
+        forget_texts(&mut root, &["data", "stringData"]);
+    }
     Parsed { object: object.map(Arc::new), label, root: Some(Arc::new(root)), violations, first_key: None }
+}
+
+/// Empties what is below these fields and keeps the places: the tree stays for findings, and secrets need to
+/// be in memory only once.
+fn forget_texts(root: &mut Node, fields: &[&str]) {
+    let Value::Map(entries) = &mut root.value else { return };
+    for entry in entries.iter_mut().filter(|entry| fields.contains(&entry.key.as_str())) {
+        let Value::Map(values) = &mut entry.node.value else { continue };
+        for value in values {
+            value.node.value = Value::Null;
+        }
+    }
 }
 
 fn typed(kind: ObjectKind, api_version: &str, root: &Node) -> (Option<Object>, Vec<Violation>) {

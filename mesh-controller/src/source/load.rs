@@ -1,6 +1,7 @@
 //! One text to objects and findings. One bad document never takes another one with it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use mesh_model::{Finding, Origin, Position, Severity, SourceRef};
@@ -39,9 +40,16 @@ pub fn load(text: &[u8], file: &Arc<str>) -> Loaded {
 }
 
 /// Documents that were parsed before, by their text. Only those of the last load are kept.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Cache {
     documents: BTreeMap<String, Arc<Vec<Parsed>>>,
+}
+
+impl fmt::Debug for Cache {
+    /// Without the texts, which hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} documents", self.documents.len())
+    }
 }
 
 impl Cache {

@@ -155,3 +155,16 @@ fn unchanged_documents_are_not_parsed_again() {
     assert!(Arc::ptr_eq(&first.root, &second.root));
     assert_eq!((first.line_offset, second.line_offset), (4, 6));
 }
+
+#[test]
+fn secrets_are_in_no_debug_text() {
+    let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {key: hunter2}\ndata: {key: aHVudGVyMg==}\n";
+    let mut cache = Cache::default();
+    let loaded = cache.load(text.as_bytes(), &Arc::from("a.yaml"));
+    let secret = loaded.objects[0].get::<crate::objects::Secret>().expect("a secret");
+    assert_eq!(secret.value("key"), Some(&b"hunter2"[..]));
+    let root = &loaded.objects[0].place().expect("a place").root;
+    for shown in [format!("{loaded:?}"), format!("{cache:?}"), format!("{root:?}"), format!("{secret:?}")] {
+        assert!(!shown.contains("hunter2") && !shown.contains("aHVudGVy"), "{shown}");
+    }
+}
