@@ -22,7 +22,7 @@ pub(crate) struct Loaded {
 
 /// Reads a folder, a file or standard input.
 pub(crate) fn load(path: &Path) -> anyhow::Result<Loaded> {
-    let source = FileSource::open(path).with_context(|| "the files cannot be read")?;
+    let mut source = FileSource::open(path).with_context(|| "the files cannot be read")?;
     let settings = Settings::default();
     let trust_domain = settings.trust_domain.clone();
     let mut controller = Controller::new(settings, SystemClock::shared());
