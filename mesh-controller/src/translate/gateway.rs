@@ -23,7 +23,7 @@ use crate::status::Condition;
 
 use listener::Draft;
 
-pub(super) use status::{gateway_status, set_status};
+pub(super) use status::{GATEWAY_NAME, gateway_status, set_status};
 
 /// Findings about a gateway and its sets, kept apart by object.
 struct Findings {

@@ -5,6 +5,7 @@
 
 mod condition;
 mod opaque;
+mod selection;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -46,6 +47,9 @@ pub(super) fn policy(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> {
     }
     let refused = report.findings.first().map(|finding| (finding.reason, finding.message.clone()));
     let selector = object.spec.selector.as_ref().map(|s| labels(&s.match_labels)).unwrap_or_default();
+    if reader.settings().allocate_addresses {
+        selection::check(reader, &name.namespace, &selector, &mut report);
+    }
     opaque::check(reader, &name.namespace, &selector, &rules, &mut report);
     if rules.is_empty() && action == Action::Deny && object.spec.rules.is_empty() {
         let message = "a DENY policy without rules refuses nothing";

@@ -17,7 +17,7 @@ use crate::objects::{Gateway, ListenerSet, ObjectKind, group};
 use crate::status::{Condition, ListenerStatus, ObjectStatus, StatusBody};
 
 /// The label of everything that belongs to a gateway.
-const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+pub(in super::super) const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 
 pub(in super::super) fn gateway_status(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> {
     let (object, entry) = reader.object::<Gateway>(name)?;

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use mesh_model::backend::Target;
-use mesh_model::{Attachment, FieldPath, ObjectName, Reason};
+use mesh_model::{Attachment, FieldPath, ObjectName, Reason, Transport};
 
 use super::super::node::Index;
 use super::super::output::kind_name;
 use super::super::reader::Referee;
+use super::super::service::transport;
 use super::super::suggest::did_you_mean;
 use super::rules::Rules;
 use crate::objects::service::ServiceType;
-use crate::objects::{BackendObjectReference, BackendRef, Service, group};
+use crate::objects::{BackendObjectReference, BackendRef, ObjectKind, Service, group};
 
 /// For whom rules are read: permissions and defaults differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,13 +109,16 @@ impl Rules<'_, '_> {
                 "name a Service with endpoints".to_owned(),
             ));
         }
-        let ports = || object.spec.ports.iter().map(|p| p.port.to_string()).collect::<Vec<_>>().join(", ");
+        let udp = self.entry.object.kind() == ObjectKind::UdpRoute;
+        let wanted = if udp { Transport::Udp } else { Transport::Tcp };
+        let carried = || object.spec.ports.iter().filter(|p| transport(p.protocol) == Some(wanted));
+        let ports = || carried().map(|p| p.port.to_string()).collect::<Vec<_>>().join(", ");
         let Some(port) = reference.port else {
             let message = format!("a reference to Service {service} needs a port");
             return Err((Reason::BackendNotFound, "", message, format!("its ports are {}", ports())));
         };
-        if !object.spec.ports.iter().any(|p| p.port == port) {
-            let message = format!("Service {service} has no port {port}");
+        if !carried().any(|p| p.port == port) {
+            let message = format!("Service {service} has no {} port {port}", if udp { "UDP" } else { "TCP" });
             return Err((Reason::BackendNotFound, "port", message, format!("its ports are {}", ports())));
         }
         Ok(port)
