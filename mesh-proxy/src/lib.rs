@@ -2,7 +2,6 @@
 #![doc = include_str!("../README.md")]
 
 pub mod balance;
-pub mod capture;
 pub mod detect;
 pub mod dialer;
 pub mod drain;
@@ -19,3 +18,5 @@ pub mod tls;
 pub mod udp;
 pub mod upstream;
 mod worker;
+
+pub use mesh_capture as capture;
