@@ -1,7 +1,10 @@
 //! Gateway, outbound and inbound proxies made of small layers around one engine.
 #![doc = include_str!("../README.md")]
 
+pub mod admin;
 pub mod balance;
+pub mod config;
+pub mod control;
 pub mod detect;
 pub mod dialer;
 pub mod drain;
