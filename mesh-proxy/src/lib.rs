@@ -1,10 +1,8 @@
 //! Gateway, outbound and inbound proxies made of small layers around one engine.
 #![doc = include_str!("../README.md")]
 
-pub mod admin;
 pub mod balance;
-pub mod config;
-pub mod control;
+pub mod capture;
 pub mod detect;
 pub mod dialer;
 pub mod drain;
@@ -21,5 +19,3 @@ pub mod tls;
 pub mod udp;
 pub mod upstream;
 mod worker;
-
-pub use mesh_capture as capture;

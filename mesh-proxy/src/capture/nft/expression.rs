@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::netlink::Body;
+use crate::capture::netlink::Body;
 
 /// Keys of `meta`.
 const MARK: u32 = 3;
