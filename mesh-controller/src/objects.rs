@@ -18,6 +18,7 @@ pub mod route;
 pub mod scalar;
 pub mod security;
 pub mod service;
+mod shape;
 
 use mesh_model::{ObjectName, Origin, SourceRef};
 

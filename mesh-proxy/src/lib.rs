@@ -1,8 +1,10 @@
 //! Gateway, outbound and inbound proxies made of small layers around one engine.
 #![doc = include_str!("../README.md")]
 
+pub mod admin;
 pub mod balance;
-pub mod capture;
+pub mod config;
+pub mod control;
 pub mod detect;
 pub mod dialer;
 pub mod drain;
@@ -19,3 +21,5 @@ pub mod tls;
 pub mod udp;
 pub mod upstream;
 mod worker;
+
+pub use mesh_capture as capture;

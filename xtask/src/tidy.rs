@@ -23,12 +23,13 @@ use tree::Tree;
 /// The crates that are published, lowest first, each with the workspace crates it may depend on.
 const PRODUCT: &[(&str, &[&str])] = &[
     ("mesh-rt", &[]),
+    ("mesh-capture", &["mesh-rt"]),
     ("mesh-model", &[]),
     ("mesh-xds", &["mesh-rt", "mesh-model"]),
     ("mesh-ca", &["mesh-rt", "mesh-model"]),
-    ("mesh-proxy", &["mesh-rt", "mesh-model", "mesh-xds", "mesh-ca"]),
+    ("mesh-proxy", &["mesh-rt", "mesh-capture", "mesh-model", "mesh-xds", "mesh-ca"]),
     ("mesh-controller", &["mesh-rt", "mesh-model", "mesh-xds", "mesh-ca"]),
-    ("meshctl", &["mesh-rt", "mesh-model", "mesh-xds", "mesh-ca", "mesh-proxy", "mesh-controller"]),
+    ("meshctl", &["mesh-rt", "mesh-capture", "mesh-model", "mesh-xds", "mesh-ca", "mesh-proxy", "mesh-controller"]),
 ];
 
 /// One place that breaks one rule.

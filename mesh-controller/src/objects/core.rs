@@ -2,183 +2,140 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use super::meta::{ConditionStatus, ObjectMeta, TextMap};
 use super::scalar::{SecretBytes, SecretText, Timestamp};
+use super::shape::shapes;
 
-/// A namespace and its labels.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Namespace {
-    /// Group and version as written.
-    pub api_version: String,
-    /// Kind as written.
-    pub kind: String,
-    /// Name and labels.
-    #[serde(default)]
-    pub metadata: ObjectMeta,
-    /// What the user wants.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spec: Option<NamespaceSpec>,
-    /// What controllers reported.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<NamespaceStatus>,
-}
+shapes! {
+    /// A namespace and its labels.
+    pub struct Namespace {
+        /// Group and version as written.
+        pub api_version: String,
+        /// Kind as written.
+        pub kind: String,
+        /// Name and labels.
+        #[serde(default)]
+        pub metadata: ObjectMeta,
+        /// What the user wants.
+        pub spec: Option<NamespaceSpec>,
+        /// What controllers reported.
+        pub status: Option<NamespaceStatus>,
+    }
 
-/// What a namespace asks for.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct NamespaceSpec {
-    /// Who must agree before removal.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub finalizers: Vec<String>,
-}
+    /// What a namespace asks for.
+    pub default struct NamespaceSpec {
+        /// Who must agree before removal.
+        pub finalizers: Vec<String>,
+    }
 
-/// What controllers reported about a namespace.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct NamespaceStatus {
-    /// The conditions.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub conditions: Vec<NamespaceCondition>,
-    /// Whether it is being removed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub phase: Option<NamespacePhase>,
-}
+    /// What controllers reported about a namespace.
+    pub default struct NamespaceStatus {
+        /// The conditions.
+        pub conditions: Vec<NamespaceCondition>,
+        /// Whether it is being removed.
+        pub phase: Option<NamespacePhase>,
+    }
 
-/// One condition of a namespace.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct NamespaceCondition {
-    /// When `status` changed last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_transition_time: Option<Timestamp>,
-    /// A sentence for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// A word for programs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Whether it holds.
-    pub status: ConditionStatus,
-    /// Which condition.
-    #[serde(rename = "type")]
-    pub kind: String,
-}
+    /// One condition of a namespace.
+    pub struct NamespaceCondition {
+        /// When `status` changed last.
+        pub last_transition_time: Option<Timestamp>,
+        /// A sentence for people.
+        pub message: Option<String>,
+        /// A word for programs.
+        pub reason: Option<String>,
+        /// Whether it holds.
+        pub status: ConditionStatus,
+        /// Which condition.
+        #[serde(rename = "type")]
+        pub kind: String,
+    }
 
-/// Whether a namespace is being removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum NamespacePhase {
-    /// In use.
-    Active,
-    /// Being removed.
-    Terminating,
-}
+    /// Whether a namespace is being removed.
+    pub enum NamespacePhase {
+        /// In use.
+        Active,
+        /// Being removed.
+        Terminating,
+    }
 
-/// Keys and certificates.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Secret {
-    /// Group and version as written.
-    pub api_version: String,
-    /// Bytes by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub data: BTreeMap<String, SecretBytes>,
-    /// Whether it may change.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub immutable: Option<bool>,
-    /// Kind as written.
-    pub kind: String,
-    /// Name and labels.
-    #[serde(default)]
-    pub metadata: ObjectMeta,
-    /// Texts by name; they win over `data`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub string_data: BTreeMap<String, SecretText>,
-    /// What the secret is for; `Opaque` when absent.
-    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
-    pub secret_type: Option<String>,
-}
+    /// Keys and certificates.
+    pub struct Secret {
+        /// Group and version as written.
+        pub api_version: String,
+        /// Bytes by name.
+        pub data: BTreeMap<String, SecretBytes>,
+        /// Whether it may change.
+        pub immutable: Option<bool>,
+        /// Kind as written.
+        pub kind: String,
+        /// Name and labels.
+        #[serde(default)]
+        pub metadata: ObjectMeta,
+        /// Texts by name; they win over `data`.
+        pub string_data: BTreeMap<String, SecretText>,
+        /// What the secret is for; `Opaque` when absent.
+        #[serde(rename = "type")]
+        pub secret_type: Option<String>,
+    }
 
-/// Plain configuration.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ConfigMap {
-    /// Group and version as written.
-    pub api_version: String,
-    /// Bytes by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub binary_data: BTreeMap<String, SecretBytes>,
-    /// Texts by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub data: TextMap,
-    /// Whether it may change.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub immutable: Option<bool>,
-    /// Kind as written.
-    pub kind: String,
-    /// Name and labels.
-    #[serde(default)]
-    pub metadata: ObjectMeta,
-}
+    /// Plain configuration.
+    pub struct ConfigMap {
+        /// Group and version as written.
+        pub api_version: String,
+        /// Bytes by name.
+        pub binary_data: BTreeMap<String, SecretBytes>,
+        /// Texts by name.
+        pub data: TextMap,
+        /// Whether it may change.
+        pub immutable: Option<bool>,
+        /// Kind as written.
+        pub kind: String,
+        /// Name and labels.
+        #[serde(default)]
+        pub metadata: ObjectMeta,
+    }
 
-/// The account that a workload runs as.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ServiceAccount {
-    /// Group and version as written.
-    pub api_version: String,
-    /// Whether its token is put into pods.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub automount_service_account_token: Option<bool>,
-    /// Secrets for image registries.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub image_pull_secrets: Vec<LocalReference>,
-    /// Kind as written.
-    pub kind: String,
-    /// Name and labels.
-    #[serde(default)]
-    pub metadata: ObjectMeta,
-    /// Secrets that its pods may use.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub secrets: Vec<AccountSecret>,
-}
+    /// The account that a workload runs as.
+    pub struct ServiceAccount {
+        /// Group and version as written.
+        pub api_version: String,
+        /// Whether its token is put into pods.
+        pub automount_service_account_token: Option<bool>,
+        /// Secrets for image registries.
+        pub image_pull_secrets: Vec<LocalReference>,
+        /// Kind as written.
+        pub kind: String,
+        /// Name and labels.
+        #[serde(default)]
+        pub metadata: ObjectMeta,
+        /// Secrets that its pods may use.
+        pub secrets: Vec<AccountSecret>,
+    }
 
-/// An object of the same namespace and a kind that is clear.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct LocalReference {
-    /// Its name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-}
+    /// An object of the same namespace and a kind that is clear.
+    pub default struct LocalReference {
+        /// Its name.
+        pub name: Option<String>,
+    }
 
-/// A secret of an account.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct AccountSecret {
-    /// Version of the object.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub api_version: Option<String>,
-    /// A part of the object.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub field_path: Option<String>,
-    /// Kind of the object.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    /// Name of the object.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Namespace of the object.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// Version of the object that is meant.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resource_version: Option<String>,
-    /// Identity of the object.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub uid: Option<String>,
+    /// A secret of an account.
+    pub default struct AccountSecret {
+        /// Version of the object.
+        pub api_version: Option<String>,
+        /// A part of the object.
+        pub field_path: Option<String>,
+        /// Kind of the object.
+        pub kind: Option<String>,
+        /// Name of the object.
+        pub name: Option<String>,
+        /// Namespace of the object.
+        pub namespace: Option<String>,
+        /// Version of the object that is meant.
+        pub resource_version: Option<String>,
+        /// Identity of the object.
+        pub uid: Option<String>,
+    }
 }
 
 impl Secret {

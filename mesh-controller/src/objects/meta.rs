@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::scalar::Timestamp;
+use super::shape::shapes;
 
 /// Labels, annotations and other maps of texts, in the order of their keys.
 pub type TextMap = BTreeMap<String, String>;
@@ -35,114 +36,82 @@ pub struct Manifest<Spec, Status> {
     pub status: Option<Status>,
 }
 
-/// `metadata` of every object (Kubernetes 1.36, `ObjectMeta`).
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct ObjectMeta {
-    /// Notes of tools and people.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: TextMap,
-    /// When the API server created the object.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub creation_timestamp: Option<Timestamp>,
-    /// Seconds until removal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub deletion_grace_period_seconds: Option<i64>,
-    /// When removal was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub deletion_timestamp: Option<Timestamp>,
-    /// Who must agree before removal.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub finalizers: Vec<String>,
-    /// Prefix of a name that the API server makes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub generate_name: Option<String>,
-    /// Counts changes of the desired state.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub generation: Option<i64>,
-    /// What selectors see.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: TextMap,
-    /// Who set which field.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub managed_fields: Vec<ManagedFields>,
-    /// The name, unique per kind and namespace.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// The namespace as written; [`super::Object::name`] gives the one in force.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// Objects that this one falls with.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub owner_references: Vec<OwnerReference>,
-    /// Version for optimistic writes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resource_version: Option<String>,
-    /// Obsolete address of the object.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub self_link: Option<String>,
-    /// Unique over time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub uid: Option<String>,
-}
+shapes! {
+    /// `metadata` of every object (Kubernetes 1.36, `ObjectMeta`).
+    pub default struct ObjectMeta {
+        /// Notes of tools and people.
+        pub annotations: TextMap,
+        /// When the API server created the object.
+        pub creation_timestamp: Option<Timestamp>,
+        /// Seconds until removal.
+        pub deletion_grace_period_seconds: Option<i64>,
+        /// When removal was asked for.
+        pub deletion_timestamp: Option<Timestamp>,
+        /// Who must agree before removal.
+        pub finalizers: Vec<String>,
+        /// Prefix of a name that the API server makes.
+        pub generate_name: Option<String>,
+        /// Counts changes of the desired state.
+        pub generation: Option<i64>,
+        /// What selectors see.
+        pub labels: TextMap,
+        /// Who set which field.
+        pub managed_fields: Vec<ManagedFields>,
+        /// The name, unique per kind and namespace.
+        pub name: Option<String>,
+        /// The namespace as written; [`super::Object::name`] gives the one in force.
+        pub namespace: Option<String>,
+        /// Objects that this one falls with.
+        pub owner_references: Vec<OwnerReference>,
+        /// Version for optimistic writes.
+        pub resource_version: Option<String>,
+        /// Obsolete address of the object.
+        pub self_link: Option<String>,
+        /// Unique over time.
+        pub uid: Option<String>,
+    }
 
-/// Fields that one writer owns.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct ManagedFields {
-    /// Version the fields are named in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub api_version: Option<String>,
-    /// How the set is written.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fields_type: Option<String>,
-    /// The set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fields_v1: Option<Value>,
-    /// The writer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub manager: Option<String>,
-    /// Apply or Update.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub operation: Option<String>,
-    /// Part of the object that was written.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub subresource: Option<String>,
-    /// When.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub time: Option<Timestamp>,
-}
+    /// Fields that one writer owns.
+    pub default struct ManagedFields {
+        /// Version the fields are named in.
+        pub api_version: Option<String>,
+        /// How the set is written.
+        pub fields_type: Option<String>,
+        /// The set.
+        pub fields_v1: Option<Value>,
+        /// The writer.
+        pub manager: Option<String>,
+        /// Apply or Update.
+        pub operation: Option<String>,
+        /// Part of the object that was written.
+        pub subresource: Option<String>,
+        /// When.
+        pub time: Option<Timestamp>,
+    }
 
-/// An owner of an object.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct OwnerReference {
-    /// Group and version of the owner.
-    pub api_version: String,
-    /// Whether the owner waits for this object.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub block_owner_deletion: Option<bool>,
-    /// Whether the owner manages this object.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub controller: Option<bool>,
-    /// Kind of the owner.
-    pub kind: String,
-    /// Name of the owner.
-    pub name: String,
-    /// Identity of the owner.
-    pub uid: String,
-}
+    /// An owner of an object.
+    pub struct OwnerReference {
+        /// Group and version of the owner.
+        pub api_version: String,
+        /// Whether the owner waits for this object.
+        pub block_owner_deletion: Option<bool>,
+        /// Whether the owner manages this object.
+        pub controller: Option<bool>,
+        /// Kind of the owner.
+        pub kind: String,
+        /// Name of the owner.
+        pub name: String,
+        /// Identity of the owner.
+        pub uid: String,
+    }
 
-/// A label selector: all parts must hold; an empty one selects everything.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct LabelSelector {
-    /// Conditions on single labels.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub match_expressions: Vec<LabelRequirement>,
-    /// Labels with exactly these values.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub match_labels: TextMap,
+    /// A label selector: all parts must hold; an empty one selects everything.
+    pub default struct LabelSelector {
+        /// Conditions on single labels.
+        pub match_expressions: Vec<LabelRequirement>,
+        /// Labels with exactly these values.
+        pub match_labels: TextMap,
+    }
 }
 
 impl LabelSelector {
@@ -153,17 +122,16 @@ impl LabelSelector {
     }
 }
 
-/// A condition on one label.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct LabelRequirement {
-    /// The label.
-    pub key: String,
-    /// How it is compared.
-    pub operator: LabelOperator,
-    /// With what.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub values: Vec<String>,
+shapes! {
+    /// A condition on one label.
+    pub struct LabelRequirement {
+        /// The label.
+        pub key: String,
+        /// How it is compared.
+        pub operator: LabelOperator,
+        /// With what.
+        pub values: Vec<String>,
+    }
 }
 
 impl LabelRequirement {
@@ -179,48 +147,45 @@ impl LabelRequirement {
     }
 }
 
-/// How a label is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LabelOperator {
-    /// The label is absent.
-    DoesNotExist,
-    /// The label is present with any value.
-    Exists,
-    /// The value is one of the list.
-    In,
-    /// The label is absent or its value is none of the list.
-    NotIn,
-}
+shapes! {
+    /// How a label is compared.
+    pub enum LabelOperator {
+        /// The label is absent.
+        DoesNotExist,
+        /// The label is present with any value.
+        Exists,
+        /// The value is one of the list.
+        In,
+        /// The label is absent or its value is none of the list.
+        NotIn,
+    }
 
-/// One condition of a status.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Condition {
-    /// When `status` changed last.
-    pub last_transition_time: Timestamp,
-    /// A sentence for people.
-    pub message: String,
-    /// The generation that was looked at.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// A word for programs.
-    pub reason: String,
-    /// Whether it holds.
-    pub status: ConditionStatus,
-    /// Which condition.
-    #[serde(rename = "type")]
-    pub kind: String,
-}
+    /// One condition of a status.
+    pub struct Condition {
+        /// When `status` changed last.
+        pub last_transition_time: Timestamp,
+        /// A sentence for people.
+        pub message: String,
+        /// The generation that was looked at.
+        pub observed_generation: Option<i64>,
+        /// A word for programs.
+        pub reason: String,
+        /// Whether it holds.
+        pub status: ConditionStatus,
+        /// Which condition.
+        #[serde(rename = "type")]
+        pub kind: String,
+    }
 
-/// Whether a condition holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ConditionStatus {
-    /// It does not hold.
-    False,
-    /// It holds.
-    True,
-    /// Nobody has looked yet.
-    Unknown,
+    /// Whether a condition holds.
+    pub enum ConditionStatus {
+        /// It does not hold.
+        False,
+        /// It holds.
+        True,
+        /// Nobody has looked yet.
+        Unknown,
+    }
 }
 
 #[cfg(test)]

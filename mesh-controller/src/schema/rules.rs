@@ -161,28 +161,7 @@ fn cel_value(registry: &Registry, id: Id, value: &Json) -> CelValue {
 /// The other name of a field in rules, if it is a word of the language: it stands between double underscores.
 /// The rules of the Gateway API use both.
 fn escaped(name: &str) -> Option<String> {
-    const WORDS: [&str; 21] = [
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "false",
-        "for",
-        "function",
-        "if",
-        "import",
-        "in",
-        "let",
-        "loop",
-        "namespace",
-        "null",
-        "package",
-        "return",
-        "true",
-        "var",
-        "void",
-        "while",
-    ];
-    WORDS.contains(&name).then(|| format!("__{name}__"))
+    const WORDS: &str = "as break const continue else false for function if import in let loop namespace null \
+                         package return true var void while";
+    WORDS.split(' ').any(|word| word == name).then(|| format!("__{name}__"))
 }

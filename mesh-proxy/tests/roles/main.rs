@@ -1,5 +1,6 @@
 //! Whole proxies on loopback with identities of a real authority: what enters, what is refused, what survives.
 
+mod binary;
 mod edge;
 mod end;
 mod mesh;

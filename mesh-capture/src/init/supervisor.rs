@@ -12,8 +12,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
 
 use super::leash;
-use crate::capture::spec::Program;
-use crate::capture::wire::{Report, decode_program, say};
+use crate::spec::Program;
+use crate::wire::{Report, decode_program, say};
 
 /// The supervisor's life.
 pub(super) fn run() -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::capture::netlink::Body;
+use crate::netlink::Body;
 
 /// Keys of `meta`.
 const MARK: u32 = 3;

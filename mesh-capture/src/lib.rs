@@ -12,10 +12,10 @@
 //! the disk: the hosts file lives in a file system of memory that only the workload's mount namespace has.
 //!
 //! ```no_run
-//! use mesh_proxy::capture::{self, Launcher, Program, WorkloadSpec};
+//! use mesh_capture::{Launcher, Program, WorkloadSpec};
 //!
 //! fn main() -> std::process::ExitCode {
-//!     if let Some(code) = capture::maybe_reexec() {
+//!     if let Some(code) = mesh_capture::maybe_reexec() {
 //!         return code;
 //!     }
 //!     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -26,7 +26,7 @@
 //!         let mut launched = Launcher::new().spawn(spec).await.expect("namespaces are allowed");
 //!         let listener = tokio::net::TcpListener::from_std(launched.outbound.remove(0)).expect("a runtime");
 //!         let (stream, _) = listener.accept().await.expect("the connection that curl makes");
-//!         assert_eq!(capture::destination(&stream).expect("captured"), ([240, 0, 0, 10], 80).into());
+//!         assert_eq!(mesh_capture::destination(&stream).expect("captured"), ([240, 0, 0, 10], 80).into());
 //!     });
 //!     std::process::ExitCode::SUCCESS
 //! }

@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use mesh_rt::passing::DESCRIPTORS_LIMIT;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::capture::nft::Rules;
-use crate::capture::wire::Order;
+use crate::nft::Rules;
+use crate::wire::Order;
 
 /// A listener for captured connections; several share the port.
 pub(super) fn listener(port: u16, ipv6: bool) -> io::Result<OwnedFd> {
