@@ -1,19 +1,15 @@
 //! The control plane's core: takes snapshots of objects and running replicas in, publishes resources, and shows
 //! what it made of them. No sockets; see [`crate::serve`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
-use mesh_model::{
-    Delta, FieldPath, Finding, Kind, Mesh, ObjectName, Reason, Resource, ResourceKey, SpiffeId,
-};
+use mesh_model::{Delta, FieldPath, Finding, Mesh, ObjectName, Reason, Resource, ResourceKey};
 use mesh_rt::SharedClock;
 use mesh_xds::cache::{ResourceCache, TooLarge};
-use mesh_xds::key::TypeUrl;
-use mesh_xds::native;
+use mesh_xds::native::Publisher;
 use mesh_xds::server::{AdsService, ServerConfig};
-use mesh_xds::session::server::Scope;
 use tokio::sync::watch;
 
 use crate::local::Replica;
@@ -41,38 +37,9 @@ pub struct Controller {
     cache: ResourceCache,
     clock: SharedClock,
     snapshot: Snapshot,
-    gateways: Gateways,
+    publisher: Publisher,
     too_large: BTreeMap<ResourceKey, Finding>,
     view: watch::Sender<View>,
-}
-
-/// Identities of gateways. Only they show certificates to clients, so only they receive keys. An identity
-/// stays once it was a gateway's: a stream keeps its scope.
-#[derive(Debug, Clone, Default)]
-struct Gateways(Arc<RwLock<BTreeSet<SpiffeId>>>);
-
-impl Gateways {
-    fn learn(&self, delta: &Delta) {
-        let identity = |resource: &Resource| match resource {
-            Resource::Workload(workload) if *workload.source.kind == *"Gateway" => {
-                Some(workload.identity.clone())
-            }
-            _ => None,
-        };
-        let new: Vec<SpiffeId> = delta.set.iter().filter_map(identity).collect();
-        if !new.is_empty() {
-            self.0.write().unwrap_or_else(PoisonError::into_inner).extend(new);
-        }
-    }
-
-    fn scope(&self) -> Scope {
-        let (known, keys) = (self.clone(), TypeUrl::from(Kind::Certificate));
-        Scope::new(move |node, key| {
-            let gateway =
-                |identity| known.0.read().unwrap_or_else(PoisonError::into_inner).contains(identity);
-            key.type_url != keys || node.identity.as_ref().is_some_and(gateway)
-        })
-    }
 }
 
 impl Controller {
@@ -83,7 +50,7 @@ impl Controller {
             cache: ResourceCache::new(),
             clock,
             snapshot: Snapshot::default(),
-            gateways: Gateways::default(),
+            publisher: Publisher::new(),
             too_large: BTreeMap::new(),
             view: watch::Sender::new(View::default()),
         }
@@ -94,10 +61,10 @@ impl Controller {
         &self.cache
     }
 
-    /// Discovery over the cache, for verified identities. Certificates with their keys go to gateways only.
+    /// Discovery over the cache, for verified identities. A certificate with its key goes to the gateways that
+    /// serve it only.
     pub fn ads(&self) -> AdsService {
-        let config = ServerConfig { scope: self.gateways.scope(), ..ServerConfig::default() };
-        AdsService::new(self.cache.clone(), config)
+        AdsService::new(self.cache.clone(), ServerConfig::default())
     }
 
     /// Follows what the controller holds.
@@ -136,7 +103,6 @@ impl Controller {
     /// Streams are told first, onlookers second.
     fn update(&mut self, changes: Changes, objects_moved: bool) {
         let update = self.translator.update(changes);
-        self.gateways.learn(&update.delta);
         let sizes_changed = self.publish(&update.delta);
         let findings = (objects_moved || sizes_changed || update.findings_changed).then(|| self.findings());
         let statuses = update.statuses_changed.then(|| self.translator.statuses());
@@ -158,7 +124,7 @@ impl Controller {
     /// Gives streams what changed, encoded once. What is too large to be sent stays as it was, with a finding.
     /// Returns whether these findings changed.
     fn publish(&mut self, delta: &Delta) -> bool {
-        let (changes, refused) = native::changes(delta);
+        let (changes, refused) = self.publisher.changes(delta);
         self.cache.apply(changes);
         let before = self.too_large.len();
         let set = delta.set.iter().map(Resource::key);

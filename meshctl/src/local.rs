@@ -7,6 +7,7 @@ pub(crate) mod ground;
 pub(crate) mod load;
 pub(crate) mod member;
 pub(crate) mod mesh;
+pub(crate) mod metrics;
 pub(crate) mod names;
 pub(crate) mod place;
 pub(crate) mod program;

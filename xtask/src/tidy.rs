@@ -29,7 +29,10 @@ const PRODUCT: &[(&str, &[&str])] = &[
     ("mesh-ca", &["mesh-rt", "mesh-model"]),
     ("mesh-proxy", &["mesh-rt", "mesh-capture", "mesh-model", "mesh-xds", "mesh-ca"]),
     ("mesh-controller", &["mesh-rt", "mesh-model", "mesh-xds", "mesh-ca"]),
-    ("meshctl", &["mesh-rt", "mesh-capture", "mesh-model", "mesh-xds", "mesh-ca", "mesh-proxy", "mesh-controller"]),
+    (
+        "meshctl",
+        &["mesh-rt", "mesh-capture", "mesh-model", "mesh-xds", "mesh-ca", "mesh-proxy", "mesh-controller"],
+    ),
 ];
 
 /// One place that breaks one rule.

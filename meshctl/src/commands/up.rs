@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config;
 use crate::local::ground::Capture;
 use crate::local::mesh::{Mesh, Options};
+use crate::local::metrics::MetricsPort;
 use crate::local::report::Report;
 use crate::local::socket::StatusSocket;
 use crate::terminal::{Output, is_watched, print, remark};
@@ -46,6 +47,9 @@ pub(crate) struct Arguments {
     /// Write the access log to this file; - is standard error.
     #[arg(long, value_name = "FILE")]
     access_log: Option<PathBuf>,
+    /// Serve metrics for Prometheus at this address, under /metrics.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
     /// Send spans to this OTLP/gRPC receiver.
     #[arg(long, value_name = "ADDRESS")]
     otlp: Option<SocketAddr>,
@@ -65,6 +69,12 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         capture: capture(arguments.capture).await?,
         telemetry: telemetry(arguments)?,
     };
+    if let Some(address) = arguments.metrics {
+        let port =
+            MetricsPort::open(address).with_context(|| format!("metrics cannot be served at {address}"))?;
+        remark(&format!("metrics at http://{}/metrics", port.address()?));
+        tokio::task::spawn_local(port.serve(options.telemetry.clone()));
+    }
     let (sender, report) = watch::channel(Report::default());
     let serving = report.clone();
     let status = tokio::task::spawn_local(async move { socket.serve(serving).await });

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use mesh_controller::controller::View;
 use mesh_controller::local as controller_local;
 use mesh_controller::objects::Process;
-use mesh_model::{Finding, Listener, Mesh as Snapshot, ObjectName, SpiffeId, Transport};
+use mesh_model::{Finding, Listener, Mesh as Snapshot, ObjectName, Resource, SpiffeId, Transport};
 use mesh_proxy::telemetry::Telemetry;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -212,7 +212,9 @@ impl Mesh {
             let running = self.gateways.get(&listener.gateway);
             running.is_some_and(|g| g.address(listener).is_some() || !g.findings().is_empty())
         };
-        let same = |mesh: &Snapshot| mesh.resources().eq(view.mesh.resources());
+        // Certificates go to the gateways that serve them only.
+        let shared = |resource: &&Resource| !matches!(resource, Resource::Certificate(_));
+        let same = |mesh: &Snapshot| mesh.resources().filter(shared).eq(view.mesh.resources().filter(shared));
         let members =
             self.replicas.values().map(|r| &r.member).chain(self.gateways.values().map(|g| &g.member));
         self.replicas.values().all(settled)

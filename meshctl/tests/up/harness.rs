@@ -1,6 +1,6 @@
 //! A mesh of an example on free ports, started as a person would start it and asked over its real sockets.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -96,7 +96,8 @@ fn with_free_ports(text: &str) -> String {
         else {
             return line.to_owned();
         };
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listener: TcpListener =
+            mesh_rt::net::listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), false).expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         held.push(listener);
         format!("{}port: {port}", &line[..at])
@@ -132,7 +133,9 @@ pub(crate) fn request(method: &str, url: &str, headers: &[&str]) -> (u16, Value)
         "\n%{http_code}",
         url,
     ]);
-    headers.iter().for_each(|header| drop(command.args(["-H", header])));
+    for header in headers {
+        command.args(["-H", header]);
+    }
     let out = String::from_utf8(command.output().expect("curl runs").stdout).expect("text");
     let (body, status) = out.rsplit_once('\n').expect("a status");
     (status.parse().expect("a number"), serde_json::from_str(body).unwrap_or(Value::Null))
