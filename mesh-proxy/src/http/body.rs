@@ -238,7 +238,7 @@ impl Pause {
     }
 }
 
-/// Trailers may not change how the message was framed or routed (RFC 9110, section 6.5.1).
+/// Trailers may not change how the message was framed or routed (RFC 9110, section 6.5.1), nor say who sent it.
 fn without_forbidden(frame: Frame<Bytes>) -> Frame<Bytes> {
     const FORBIDDEN: [&str; 12] = [
         "authorization",
@@ -257,7 +257,8 @@ fn without_forbidden(frame: Frame<Bytes>) -> Frame<Bytes> {
     if !frame.is_trailers() {
         return frame;
     }
-    let allowed = |name: &str| !FORBIDDEN.contains(&name) && !super::names::is_ours(name);
+    let reserved = |name: &str| super::names::is_ours(name) || super::names::is_forwarded(name);
+    let allowed = |name: &str| !FORBIDDEN.contains(&name) && !reserved(name);
     match frame.into_trailers() {
         Ok(trailers) => {
             let kept = trailers.iter().filter(|(name, _)| allowed(name.as_str()));

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::body::{Body, Tail};
 use super::call::{Reply, is_grpc};
 use super::downstream::Downstream;
+use super::error::Error;
 use super::head::{MAX_HEAD, MAX_HEADERS, strip_connection};
 use super::local::{Local, OneAtATime};
 use super::raw::{Prefixed, RawIo};
@@ -193,6 +194,7 @@ async fn handle<C: Connect>(
     let (mut parts, incoming) = request.into_parts();
     let grpc = is_grpc(&parts.headers);
     let http2 = parts.version == Version::HTTP_2;
+    let extended = http2 && parts.method == Method::CONNECT;
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
     let outcome = match &line.downstream.scope {
         Scope::Gateway { .. } => roles::gateway(&line, parts, incoming, &mut record).await,
@@ -202,7 +204,16 @@ async fn handle<C: Connect>(
     if !matches!(outcome, Ok(Reply::Tunnel(..))) {
         line.hold.borrow().iter().for_each(|hold| hold.release());
     }
+    let outcome = match outcome {
+        Ok(Reply::Backend(response, _))
+            if extended && !line.downstream.mesh_hop && response.status().is_success() =>
+        {
+            Err(Error::UpgradeRefused)
+        }
+        outcome => outcome,
+    };
     Ok(match outcome {
+        Ok(Reply::Backend(response, tail)) if extended => line.not_changed(response, tail, record),
         Ok(Reply::Backend(response, tail)) => line.backend(response, tail, record),
         Ok(Reply::Own(response)) => line.own(response, record),
         Ok(Reply::Tunnel(response, raw, tail)) => {
@@ -254,6 +265,18 @@ impl<C: Connect> Line<C> {
             tail.end();
         } else {
             *response.body_mut() = Body::answered(incoming, tail);
+        }
+        response
+    }
+
+    /// Passes on the answer of a backend that did not change the protocol. Success would mean on this stream that
+    /// it did (RFC 8441, section 5), so that a proxy of the mesh is told the status beside another one.
+    fn not_changed(&self, response: Response<Incoming>, tail: Tail, record: Record) -> Response<Body> {
+        let status = response.status();
+        let mut response = self.backend(response, tail, record);
+        if status.is_success() {
+            *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+            response.headers_mut().insert(&super::names::STATUS, HeaderValue::from(status.as_u16()));
         }
         response
     }

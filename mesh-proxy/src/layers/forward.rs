@@ -17,7 +17,7 @@ use crate::balance::InFlight;
 use crate::http::body::{Body, Replay, Tail};
 use crate::http::call::{Call, Head, Reply, Shape};
 use crate::http::record::Record;
-use crate::http::{Error, Stack};
+use crate::http::{Error, Stack, names};
 use crate::pool::{Answer, Lease, SendError};
 use crate::upstream::{Connect, Security, Speaks, Upstream};
 
@@ -180,6 +180,7 @@ async fn one_try<C: Connect>(
                 if let Some(tail) = reply.tail_mut() {
                     tail.from_mesh = matches!(chosen.upstream.security, Security::Mesh(_));
                 }
+                restore(&mut reply);
                 return Ok(reply);
             }
             Err(error) => error,
@@ -230,6 +231,15 @@ async fn reply(answer: Answer, wanted: bool) -> Result<Reply, Error> {
     };
     let (parts, _) = response.into_parts();
     Ok(Reply::Tunnel(Response::from_parts(parts, ()), raw, Tail::default()))
+}
+
+/// Gives an answer the status that its application meant, where the hop between proxies could not say it.
+fn restore(reply: &mut Reply) {
+    let Reply::Backend(response, Tail { from_mesh: true, .. }) = reply else { return };
+    let Some(meant) = response.headers().get(&names::STATUS) else { return };
+    if let Ok(status) = StatusCode::from_bytes(meant.as_bytes()) {
+        *response.status_mut() = status;
+    }
 }
 
 /// Chooses an endpoint of the plan's service.

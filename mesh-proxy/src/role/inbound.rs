@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mesh_model::{ConnectionFacts, ObjectName, Reason};
+use mesh_model::{ConnectionFacts, Mesh, ObjectName, Reason};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -46,6 +46,8 @@ struct Arrived {
     stream: Rewound<TcpStream>,
     facts: ConnectionFacts,
     application: SocketAddr,
+    /// Where the client's connection ends here, which is what services name.
+    local: SocketAddr,
     drain: Signal,
 }
 
@@ -58,6 +60,7 @@ pub(crate) async fn serve(
     drain: Signal,
 ) {
     let Ok((destination, application)) = destination(&stream, &port) else { return };
+    let Ok(local) = stream.local_addr() else { return };
     let began = Instant::now();
     // Where plain text may enter, a client that waits for the server must not wait for us.
     let first = if port.plaintext == Plaintext::Strict { cx.times.handshake } else { cx.times.detect };
@@ -68,7 +71,7 @@ pub(crate) async fn serve(
     };
     let sni = if let FirstBytes::Tls(hello) = &first { hello.sni.clone() } else { None };
     let facts = ConnectionFacts { source: peer.ip().to_canonical(), destination, peer: None, sni };
-    let arrived = Arrived { stream: Rewound::new(ahead.clone(), stream), facts, application, drain };
+    let arrived = Arrived { stream: Rewound::new(ahead.clone(), stream), facts, application, local, drain };
     match first {
         FirstBytes::Tls(hello) if marked(&hello) => meshed(&cx, &port, arrived).await,
         _ if port.plaintext == Plaintext::Permissive => plain(&cx, &port, arrived, &ahead).await,
@@ -99,7 +102,7 @@ fn destination(stream: &TcpStream, port: &InboundPort) -> std::io::Result<(Socke
 
 /// Mutual TLS: the handshake proves the peer, then its mark says what is inside.
 async fn meshed(cx: &Context, port: &InboundPort, arrived: Arrived) {
-    let Arrived { stream, mut facts, application, drain } = arrived;
+    let Arrived { stream, mut facts, application, local, drain } = arrived;
     let acceptor = TlsAcceptor::from(cx.tls.server());
     let stream = match cx.in_time(acceptor.accept(stream)).await {
         Ok(stream) => stream,
@@ -111,18 +114,32 @@ async fn meshed(cx: &Context, port: &InboundPort, arrived: Arrived) {
     if facts.peer.is_none() || connection.alpn_protocol().is_none() {
         return cx.refuse(Reason::IdentityRequired, &facts.source, &"the peer proved no identity");
     }
-    if !http {
+    // A peer's application may have dialled past its proxy's reading of HTTP; its requests are still read here, or
+    // it could say who it is in place of its certificate.
+    if !http && !declares_http(&cx.mesh.current(), [facts.destination, local]) {
         return opaque(cx, port, stream, (facts, application, drain)).await;
     }
     let Some(scope) = scope(cx, port, application) else {
         return cx.refuse(Reason::PolicyPending, &facts.source, &"the workload is not known");
     };
-    super::http::http(cx, stream, Downstream { facts, scope, mesh_hop: true, tls: true }, drain).await;
+    super::http::http(cx, stream, Downstream { facts, scope, mesh_hop: http, tls: true }, drain).await;
+}
+
+/// Whether a service says that HTTP is spoken at one of these addresses.
+fn declares_http(mesh: &Mesh, addresses: [SocketAddr; 2]) -> bool {
+    let ours =
+        |ip: SocketAddr| addresses.iter().any(|a| a.ip().to_canonical() == ip.ip() && a.port() == ip.port());
+    mesh.all_services().any(|service| {
+        service.ports.iter().filter(|port| port.protocol.is_http()).any(|port| {
+            let set = mesh.endpoints(&service.name, port.transport, port.port);
+            set.is_some_and(|set| set.all().any(|endpoint| ours(endpoint.address)))
+        })
+    })
 }
 
 /// A connection without mesh TLS at a permissive port: HTTP where its first bytes say so.
 async fn plain(cx: &Context, port: &InboundPort, arrived: Arrived, first: &[u8]) {
-    let Arrived { stream, facts, application, drain } = arrived;
+    let Arrived { stream, facts, application, drain, .. } = arrived;
     let spoken = judge(first).unwrap_or(Spoken::Opaque);
     let scope = scope(cx, port, application).filter(|_| spoken != Spoken::Opaque);
     match scope {
