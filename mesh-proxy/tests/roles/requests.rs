@@ -4,9 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mesh_model::policy::{Action, AuthorizationPolicy, Operation, Patterns, PolicyRule, TextPattern};
-use mesh_model::{AppProtocol, Kind, ListenerProtocol, Resource, ResourceKey, RouteKind, Transport};
+use mesh_model::tls::{PrivateKey, Roots};
+use mesh_model::{
+    AppProtocol, BackendTls, Certificate, Kind, ListenerProtocol, ListenerTls, Resource, ResourceKey,
+    RouteKind, Transport,
+};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::world::*;
 
@@ -109,4 +115,94 @@ async fn a_request_passes_both_sidecars_and_policies_read_it() {
     assert_eq!((status, head.lines().next()), (200, Some("GET /items HTTP/1.1")), "{head}");
     assert_eq!(get(&mut client, "cart", "/admin/x").await.0, 403);
     assert_eq!(get(&mut client, "cart", "/items").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_gateway_ends_tls_for_http_and_speaks_tls_to_a_backend_by_policy() {
+    let world = World::new();
+    let own = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).expect("a certificate");
+    let theirs = rcgen::generate_simple_self_signed(["inside.example".to_owned()]).expect("a certificate");
+    let secret = Resource::Certificate(Arc::new(Certificate {
+        key: ResourceKey::local(Kind::Certificate, name("own")),
+        source: source("Secret", "own"),
+        chain: vec![Arc::from(own.cert.der().as_ref())],
+        private_key: PrivateKey::from_der(own.signing_key.serialize_der()),
+    }));
+    let policy = |hostname: &str| {
+        Resource::BackendTls(Arc::new(BackendTls {
+            key: ResourceKey::local(Kind::BackendTls, name("cart")),
+            source: source("BackendTLSPolicy", "cart"),
+            service: name("cart"),
+            port: None,
+            hostname: Arc::from(hostname),
+            names: Vec::new(),
+            roots: Roots::Bundle(vec![Arc::from(theirs.cert.der().as_ref())]),
+        }))
+    };
+    let certificates = vec![ResourceKey::local(Kind::Certificate, name("own"))];
+    let tls = ListenerTls::Terminate { certificates, client: None };
+    let https = listener("https", 8443, ListenerProtocol::Https, ("shop.example", Some(tls)));
+    let backend = tls_application(&theirs).await;
+    world.set([
+        secret,
+        policy("inside.example"),
+        Resource::Listener(Arc::new(https.clone())),
+        service("cart", AppProtocol::Http1),
+        endpoints("cart", [(backend, None)]),
+        route("cart", RouteKind::Http, &https, &[("cart", 1)]),
+    ]);
+    let gateway = world.gateway(1);
+    let to = gateway.gateway_address(Transport::Tcp, 8443).expect("open");
+    let (status, head) = get_tls(to, own.cert.der()).await;
+    assert_eq!((status, head.lines().next()), (200, Some("GET /a HTTP/1.1")), "{head}");
+    // A backend that proves another name gets nothing.
+    world.set([policy("other.example")]);
+    assert_eq!(get_tls(to, own.cert.der()).await.0, 503);
+}
+
+type Made = rcgen::CertifiedKey<rcgen::KeyPair>;
+
+/// The application behind TLS of its own.
+async fn tls_application(made: &Made) -> SocketAddr {
+    let plain = application().await;
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    let config = ServerConfig::builder().with_no_client_auth();
+    let config = config.with_single_cert(vec![made.cert.der().clone()], key).expect("a configuration");
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = mesh_rt::net::listen_tcp(LOCALHOST.parse().expect("address"), false).expect("a port");
+    let listener = TcpListener::from_std(listener).expect("a runtime");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let mut stream = acceptor.accept(stream).await?;
+                let mut behind = TcpStream::connect(plain).await?;
+                tokio::io::copy_bidirectional(&mut stream, &mut behind).await
+            });
+        }
+    });
+    address
+}
+
+/// Status and body of a GET over TLS.
+async fn get_tls(to: SocketAddr, trusted: &CertificateDer<'static>) -> (u16, String) {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.clone()).expect("a root");
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let host = ServerName::try_from("shop.example").expect("a name");
+    in_time(async {
+        let stream = TcpStream::connect(to).await.expect("open");
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let mut stream = connector.connect(host, stream).await.expect("trusted");
+        let request = "GET /a HTTP/1.1\r\nhost: shop.example\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.expect("open");
+        let mut answer = Vec::new();
+        // The end may come without a farewell; the answer is whole by then.
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+        (status, answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned()))
+    })
+    .await
 }
