@@ -93,8 +93,18 @@ fn fuzzer(config: &Config, programs: &Path, target: &str, seconds: u64) -> anyho
     let artifacts = config.root.join("fuzz/artifacts").join(target);
     std::fs::create_dir_all(&artifacts)?;
     let mut fuzzer = Command::new(programs.join(target));
-    fuzzer.arg(format!("-max_total_time={seconds}")).arg("-max_len=4096").arg("-timeout=10");
+    let longest = longest(&config.root.join("fuzz/corpus").join(target))?;
+    fuzzer.arg(format!("-max_total_time={seconds}")).arg(format!("-max_len={longest}")).arg("-timeout=10");
     fuzzer.arg(format!("-artifact_prefix={}/", artifacts.display()));
     fuzzer.arg(grown).arg(config.root.join("fuzz/corpus").join(target));
     Ok(fuzzer)
+}
+
+/// Inputs may grow to twice the largest seed: beyond that a fuzzer spends its time on length.
+fn longest(corpus: &Path) -> anyhow::Result<u64> {
+    let mut longest = 256;
+    for entry in std::fs::read_dir(corpus).with_context(|| corpus.display().to_string())? {
+        longest = longest.max(2 * entry?.metadata()?.len());
+    }
+    Ok(longest)
 }
