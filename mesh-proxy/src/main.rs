@@ -11,9 +11,6 @@ use mesh_proxy::control::Control;
 use mesh_proxy::proxy::Proxy;
 use tokio::signal::unix::{SignalKind, signal};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// A gateway or sidecar of a service mesh. SIGTERM drains it.
 #[derive(Debug, Parser)]
 #[command(version)]

@@ -42,6 +42,13 @@ impl Running {
     }
 }
 
+/// Anonymous memory of a process, in KiB.
+fn anonymous_kib(process: &Running) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.0.id())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux tells it");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
 /// A port that was free a moment ago.
 fn free_port() -> SocketAddr {
     let listener = mesh_rt::net::listen_tcp(LOCALHOST.parse().expect("address"), false).expect("a port");
@@ -166,6 +173,8 @@ async fn a_proxy_starts_alone_with_what_an_earlier_life_kept() {
     let first = Running::start(&config);
     until_ready(metrics).await;
     assert_eq!(dial(&world, inbound).await.expect("served"), "hi ping bye");
+    let memory = anonymous_kib(&first);
+    assert!(memory < 8 << 10, "an idle proxy of one worker holds {memory} KiB");
     assert_eq!(status(admin, "GET", "/config_dump").await, 200);
     assert_eq!(status(admin, "POST", "/config_dump").await, 405);
     until(|| state.join("identity").exists() && state.join("last-good").exists()).await;
