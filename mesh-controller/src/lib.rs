@@ -12,4 +12,5 @@ pub mod source;
 pub mod status;
 pub mod store;
 pub mod translate;
-pub mod yaml;
+
+pub use mesh_yaml as yaml;

@@ -28,7 +28,8 @@ const PRODUCT: &[(&str, &[&str])] = &[
     ("mesh-xds", &["mesh-rt", "mesh-model"]),
     ("mesh-ca", &["mesh-rt", "mesh-model"]),
     ("mesh-proxy", &["mesh-rt", "mesh-capture", "mesh-model", "mesh-xds", "mesh-ca"]),
-    ("mesh-controller", &["mesh-rt", "mesh-model", "mesh-xds", "mesh-ca"]),
+    ("mesh-yaml", &["mesh-model"]),
+    ("mesh-controller", &["mesh-rt", "mesh-yaml", "mesh-model", "mesh-xds", "mesh-ca"]),
     (
         "meshctl",
         &["mesh-rt", "mesh-capture", "mesh-model", "mesh-xds", "mesh-ca", "mesh-proxy", "mesh-controller"],
