@@ -4,3 +4,4 @@ pub(crate) mod completion;
 pub(crate) mod explain;
 pub(crate) mod status;
 pub(crate) mod up;
+pub(crate) mod why;

@@ -23,6 +23,7 @@ mod websocket;
 mod tests;
 
 use calls::Call;
+use echo::{Behaviour, Relay};
 use http::App;
 
 /// The arguments of `meshctl demo`.
@@ -43,6 +44,9 @@ pub(crate) struct Arguments {
     /// Address of a TCP echo.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) tcp: Option<SocketAddr>,
+    /// Copy the bytes of every TCP connection to another service and back, as ADDRESS=HOST:PORT.
+    #[arg(long, value_name = "ADDRESS=HOST:PORT")]
+    pub(crate) relay: Option<Relay>,
     /// Address of a UDP echo.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) udp: Option<SocketAddr>,
@@ -74,7 +78,7 @@ pub(crate) enum Error {
     #[error("{protocol} cannot listen on {address}: {source}")]
     Listen { protocol: &'static str, address: SocketAddr, source: std::io::Error },
     /// No address was given.
-    #[error("nothing to do: give --listen, --tls, --tcp or --udp")]
+    #[error("nothing to do: give --listen, --tls, --tcp, --udp or --relay")]
     Nothing,
     /// Signals cannot be awaited.
     #[error("signals cannot be awaited: {0}")]
@@ -124,7 +128,7 @@ impl Running {
     /// # Errors
     /// As for [`run`].
     pub(crate) fn start(arguments: Arguments) -> Result<Self, Error> {
-        let Sockets { http, tls, tcp, udp, addresses } = Sockets::open(&arguments)?;
+        let Sockets { http, tls, tcp, relay, udp, addresses } = Sockets::open(&arguments)?;
         if addresses.is_empty() {
             return Err(Error::Nothing);
         }
@@ -132,6 +136,7 @@ impl Running {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let greeting: Option<Arc<str>> = arguments.greeting.as_deref().map(Arc::from);
         let grace = Duration::from_secs(arguments.grace);
+        let relays = relay.zip(arguments.relay.clone());
         let app = Arc::new(App::new(arguments));
         let served = serve::Served { app, stop: stop.clone(), tasks: tasks.clone() };
         if let Some(listener) = http {
@@ -141,7 +146,12 @@ impl Running {
             tasks.spawn(serve::secure(listener, acceptor, served.clone()));
         }
         if let Some(listener) = tcp {
-            tasks.spawn(echo::tcp(listener, greeting.clone(), stop.clone(), tasks.clone()));
+            let behaviour = Behaviour::Echo(greeting.clone());
+            tasks.spawn(echo::tcp(listener, behaviour, stop.clone(), tasks.clone()));
+        }
+        if let Some((listener, relay)) = relays {
+            let behaviour = Behaviour::Relay(Arc::new(relay));
+            tasks.spawn(echo::tcp(listener, behaviour, stop.clone(), tasks.clone()));
         }
         if let Some(socket) = udp {
             tasks.spawn(echo::udp(socket, greeting, stop.clone()));
@@ -163,6 +173,7 @@ struct Sockets {
     http: Option<TcpListener>,
     tls: Option<TcpListener>,
     tcp: Option<TcpListener>,
+    relay: Option<TcpListener>,
     udp: Option<UdpSocket>,
     addresses: Vec<(&'static str, SocketAddr)>,
 }
@@ -180,11 +191,12 @@ impl Sockets {
         let http = listen("http", arguments.listen)?;
         let tls = listen("tls", arguments.tls)?;
         let tcp = listen("tcp", arguments.tcp)?;
+        let relay = listen("relay", arguments.relay.as_ref().map(|relay| relay.listen))?;
         let udp = arguments.udp.map(open_udp).transpose()?;
         if let (Some(socket), Some(address)) = (&udp, arguments.udp) {
             addresses.push(("udp", socket.local_addr().unwrap_or(address)));
         }
-        Ok(Self { http, tls, tcp, udp, addresses })
+        Ok(Self { http, tls, tcp, relay, udp, addresses })
     }
 }
 

@@ -11,7 +11,7 @@ mod demo;
 mod local;
 mod terminal;
 
-use commands::{completion, explain, status, up};
+use commands::{completion, explain, status, up, why};
 
 /// A service mesh on this machine and tools to look at it.
 #[derive(Debug, Parser)]
@@ -33,6 +33,8 @@ enum Command {
     Status(status::Arguments),
     /// Run the mesh that files describe: controller, authority, proxies and processes, until Ctrl-C.
     Up(up::Arguments),
+    /// Say why a running mesh decided about a request as it did.
+    Why(why::Arguments),
 }
 
 #[global_allocator]
@@ -69,5 +71,6 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Status(arguments) => local.block_on(&runtime, status::run(&arguments)),
         Command::Up(arguments) => local.block_on(&runtime, up::run(&arguments)),
+        Command::Why(arguments) => local.block_on(&runtime, why::run(&arguments)),
     }
 }

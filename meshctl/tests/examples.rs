@@ -86,11 +86,11 @@ fn bookinfo_has_no_finding_and_all_its_parts() {
 #[test]
 fn tcp_udp_tls_has_no_finding_and_all_its_parts() {
     let example = translated("tcp-udp-tls");
-    assert_eq!(count(&example, Kind::Listener), 4);
-    assert_eq!(count(&example, Kind::Route), 4);
+    assert_eq!(count(&example, Kind::Listener), 5);
+    assert_eq!(count(&example, Kind::Route), 6);
     assert_eq!(count(&example, Kind::Certificate), 1);
-    assert_eq!(count(&example, Kind::Workload), 6, "the processes and the gateway");
-    every_service_has_an_endpoint(&example, 5);
+    assert_eq!(count(&example, Kind::Workload), 8, "the processes and the gateway");
+    every_service_has_an_endpoint(&example, 7);
 }
 
 #[test]

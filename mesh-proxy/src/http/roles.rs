@@ -37,8 +37,10 @@ pub(super) async fn gateway<C: Connect>(
 ) -> Result<Reply, Error> {
     let mesh = line.stack.mesh.current();
     let mut call = admit(line, &mesh, parts, incoming, record)?;
-    let routed = decide(line, &mesh, &call)?;
+    let routed = decide(line, &mesh, &call);
+    // After the decision, which is about what the client sent; a refusal belongs to its trace too.
     record.trace(&mut call.head.headers);
+    let routed = routed?;
     forwarded(line, &mut call.head.headers);
     match routed {
         Routed::Rule(rule) => follow(line, mesh, &rule, &mut call, record).await,
@@ -58,8 +60,10 @@ pub(super) async fn outbound<C: Connect>(
     let mesh = line.stack.mesh.current();
     let mut call = admit(line, &mesh, parts, incoming, record)?;
     call.direct = true;
-    let routed = decide(line, &mesh, &call)?;
+    let routed = decide(line, &mesh, &call);
+    // After the decision, which is about what the client sent; a refusal belongs to its trace too.
     record.trace(&mut call.head.headers);
+    let routed = routed?;
     match routed {
         Routed::Rule(rule) => follow(line, mesh, &rule, &mut call, record).await,
         Routed::Service { service, port } => {
@@ -96,6 +100,7 @@ pub(super) async fn inbound<C: Connect>(
     }
     let verdict = line.stack.admits(&mesh, &line.downstream, &call.head.view());
     if !verdict.allowed {
+        record.trace(&mut call.head.headers);
         return Err(Error::Denied(verdict.reason));
     }
     drop(mesh);

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderMap, Method};
-use mesh_model::engine::{Place, explain_authorization, explain_route};
+use mesh_model::engine::{Authorization, Decision, Place, explain_authorization, explain_route};
 use mesh_model::{Authority, ConnectionFacts, Mesh, ObjectName, RequestHead, Service, Workload};
 use mesh_rt::random::secure;
 
@@ -97,6 +97,22 @@ impl Record {
 
     /// The explanation as JSON: a decision, or an authorization at the destination.
     pub fn explain(&self) -> serde_json::Value {
+        let explained = match self.explained() {
+            Explained::Inbound(authorization) => serde_json::to_value(authorization),
+            Explained::Route(decision) => serde_json::to_value(decision),
+        };
+        explained.unwrap_or_default()
+    }
+
+    /// The same in lines for people.
+    pub fn describe(&self) -> String {
+        match self.explained() {
+            Explained::Inbound(authorization) => authorization.to_string(),
+            Explained::Route(decision) => decision.to_string(),
+        }
+    }
+
+    fn explained(&self) -> Explained {
         let head = RequestHead {
             method: &self.method,
             authority: &self.authority,
@@ -104,22 +120,27 @@ impl Record {
             query: self.query.as_deref(),
             headers: &self.headers,
         };
-        let explained = match &self.at {
+        match &self.at {
             At::Gateway { gateway, port, sni } => {
                 let place = Place::Gateway { gateway, port: *port, sni: sni.as_deref() };
-                serde_json::to_value(explain_route(&self.mesh, place, &head))
+                Explained::Route(Box::new(explain_route(&self.mesh, place, &head)))
             }
             At::Inbound { workload, facts } => {
                 let policies = self.mesh.policies_for(workload);
-                serde_json::to_value(explain_authorization(workload, &policies, facts, Some(&head)))
+                Explained::Inbound(explain_authorization(workload, &policies, facts, Some(&head)))
             }
             At::Outbound { service, port, namespace } => {
                 let place = Place::Service { service, port: *port, client_namespace: namespace };
-                serde_json::to_value(explain_route(&self.mesh, place, &head))
+                Explained::Route(Box::new(explain_route(&self.mesh, place, &head)))
             }
-        };
-        explained.unwrap_or_default()
+        }
     }
+}
+
+/// What a record explains.
+enum Explained {
+    Inbound(Authorization),
+    Route(Box<Decision>),
 }
 
 /// The last decisions of a proxy: a ring for each worker, so that no worker waits for another.
@@ -203,7 +224,9 @@ mod tests {
         let ids: Vec<_> = (0..KEPT + 10).map(|n| decisions.keep(record(&format!("/{n}")))).collect();
         assert!(decisions.find(ids[9]).is_none());
         let text = ids[KEPT].to_string();
-        let found = decisions.find(text.parse().expect("id")).expect("kept").explain();
+        let record = decisions.find(text.parse().expect("id")).expect("kept");
+        let found = record.explain();
+        assert!(record.describe().starts_with(&format!("GET h/{KEPT}\n")), "{}", record.describe());
         assert_eq!(found["request"], format!("GET h/{KEPT}"));
         assert_eq!(found["status"], 404);
     }

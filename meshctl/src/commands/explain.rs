@@ -15,10 +15,11 @@ use crate::terminal::{Output, print, remark};
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
+#[command(allow_missing_positional = true)]
 pub(crate) struct Arguments {
     /// The request: a method (GET when left out) and a URL.
-    #[arg(value_name = "REQUEST")]
-    request: String,
+    #[arg(value_name = "REQUEST", required_unless_present = "batch", conflicts_with = "batch")]
+    request: Option<String>,
     /// Files to read: a directory, a file, or - for standard input.
     path: PathBuf,
     /// The workload that sends it, as NAME or NAMESPACE/NAME. Left out: it comes from outside, to a gateway.
@@ -27,23 +28,53 @@ pub(crate) struct Arguments {
     /// A header of the request, as 'name: value'; may be repeated.
     #[arg(long = "header", short = 'H', value_name = "HEADER")]
     headers: Vec<String>,
+    /// Explain every request of this file instead: one per line, headers after tabs. JSON is a line per request.
+    #[arg(long, value_name = "FILE")]
+    batch: Option<PathBuf>,
     /// The form of the output.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
 
-/// Explains one request. Exit code 0 when it would be forwarded and allowed, 3 when not.
+/// Explains requests. Exit code 0 when all would be forwarded and allowed, 3 when not.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let loaded = load(&arguments.path)?;
     loaded.view.findings.iter().for_each(|finding| remark(&finding.to_string()));
-    let request = Request::parse(&arguments.request, &arguments.headers)?;
-    let journey = explain(&loaded, &request, arguments.from.as_deref())?;
-    match arguments.output {
-        Output::Json => print(&serde_json::to_string_pretty(&journey)?),
-        Output::Text => print(&journey.to_string()),
+    let from = arguments.from.as_deref();
+    let mut served = true;
+    if let Some(request) = &arguments.request {
+        let journey = explain(&loaded, &Request::parse(request, &arguments.headers)?, from)?;
+        served = is_served(&journey);
+        match arguments.output {
+            Output::Json => print(&serde_json::to_string_pretty(&journey)?),
+            Output::Text => print(&journey.to_string()),
+        }
     }
-    let served = journey.decision.status.is_none() && journey.destinations.iter().all(|d| d.allowed);
+    if let Some(file) = &arguments.batch {
+        let lines = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+        for (at, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let place = || format!("{}:{}", file.display(), at + 1);
+            let journey = batched(&loaded, line, arguments).with_context(place)?;
+            served &= is_served(&journey);
+            match arguments.output {
+                Output::Json => print(&serde_json::to_string(&journey)?),
+                Output::Text => print(&journey.to_string()),
+            }
+        }
+    }
     Ok(if served { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+/// Explains a line of a batch: a request, and headers of its own after tabs.
+fn batched(loaded: &Loaded, line: &str, arguments: &Arguments) -> anyhow::Result<Journey> {
+    let mut parts = line.split('\t');
+    let request = parts.next().unwrap_or_default();
+    let headers: Vec<_> = arguments.headers.iter().cloned().chain(parts.map(str::to_owned)).collect();
+    explain(loaded, &Request::parse(request, &headers)?, arguments.from.as_deref())
+}
+
+fn is_served(journey: &Journey) -> bool {
+    journey.decision.status.is_none() && journey.destinations.iter().all(|d| d.allowed)
 }
 
 /// A request as written on the command line, normalised as a proxy would.

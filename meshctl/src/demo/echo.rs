@@ -1,5 +1,7 @@
-//! TCP and UDP echo of the sample service. Knows nothing of HTTP.
+//! TCP and UDP echo of the sample service, and its relay. Knows nothing of HTTP.
 
+use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -7,13 +9,44 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::config;
+
 /// The largest datagram that UDP can carry.
 const DATAGRAM: usize = 65_535;
 
-/// Says the greeting first, if there is one, then sends back what it reads.
+/// What is done with a TCP connection.
+#[derive(Debug, Clone)]
+pub(super) enum Behaviour {
+    /// Says the greeting first, if there is one, then sends back what it reads.
+    Echo(Option<Arc<str>>),
+    /// Copies bytes to another service and back.
+    Relay(Arc<Relay>),
+}
+
+/// A relay: where it listens and where the bytes go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Relay {
+    pub(crate) listen: SocketAddr,
+    host: String,
+    port: u16,
+}
+
+impl FromStr for Relay {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (listen, to) = text.split_once('=').ok_or("expected ADDRESS=HOST:PORT")?;
+        let listen = listen.parse().map_err(|error| format!("{listen:?}: {error}"))?;
+        let (host, port) = to.rsplit_once(':').ok_or_else(|| format!("{to:?} has no port"))?;
+        let port = port.parse().map_err(|error| format!("port {port:?}: {error}"))?;
+        Ok(Self { listen, host: host.to_owned(), port })
+    }
+}
+
+/// Accepts until told to stop.
 pub(super) async fn tcp(
     listener: TcpListener,
-    greeting: Option<Arc<str>>,
+    behaviour: Behaviour,
     stop: CancellationToken,
     tasks: TaskTracker,
 ) {
@@ -26,18 +59,22 @@ pub(super) async fn tcp(
             super::serve::pause().await;
             continue;
         };
-        let (greeting, stop) = (greeting.clone(), stop.clone());
+        let (behaviour, stop) = (behaviour.clone(), stop.clone());
         tasks.spawn(async move {
             tokio::select! {
                 // The peer's reset is the peer's business.
-                _ = connection(stream, greeting) => {}
+                _ = connection(stream, behaviour) => {}
                 () = stop.cancelled() => {}
             }
         });
     }
 }
 
-async fn connection(mut stream: TcpStream, greeting: Option<Arc<str>>) -> std::io::Result<()> {
+async fn connection(mut stream: TcpStream, behaviour: Behaviour) -> std::io::Result<()> {
+    let greeting = match behaviour {
+        Behaviour::Echo(greeting) => greeting,
+        Behaviour::Relay(relay) => return relayed(stream, &relay).await,
+    };
     if let Some(greeting) = greeting {
         stream.write_all(format!("{greeting}\n").as_bytes()).await?;
     }
@@ -49,6 +86,16 @@ async fn connection(mut stream: TcpStream, greeting: Option<Arc<str>>) -> std::i
         }
         stream.write_all(&buffer[..length]).await?;
     }
+}
+
+async fn relayed(mut stream: TcpStream, relay: &Relay) -> std::io::Result<()> {
+    let named = (relay.host.clone(), relay.port);
+    let (host, port) = config::service_address(&relay.host, relay.port).unwrap_or(named);
+    let mut onward = TcpStream::connect((host.as_str(), port)).await?;
+    onward.set_nodelay(true)?;
+    stream.set_nodelay(true)?;
+    tokio::io::copy_bidirectional(&mut stream, &mut onward).await?;
+    Ok(())
 }
 
 /// Answers each datagram with itself, behind the greeting and a blank if there is one.

@@ -8,7 +8,9 @@ use std::rc::Rc;
 use mesh_controller::controller::View;
 use mesh_controller::local as controller_local;
 use mesh_controller::objects::Process;
-use mesh_model::{Finding, Listener, Mesh as Snapshot, ObjectName, Resource, SpiffeId, Transport};
+use mesh_model::{
+    Finding, Listener, ListenerTls, Mesh as Snapshot, ObjectName, Resource, SpiffeId, Transport,
+};
 use mesh_proxy::telemetry::Telemetry;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -212,14 +214,13 @@ impl Mesh {
             let running = self.gateways.get(&listener.gateway);
             running.is_some_and(|g| g.address(listener).is_some() || !g.findings().is_empty())
         };
-        // Certificates go to the gateways that serve them only.
-        let shared = |resource: &&Resource| !matches!(resource, Resource::Certificate(_));
-        let same = |mesh: &Snapshot| mesh.resources().filter(shared).eq(view.mesh.resources().filter(shared));
-        let members =
-            self.replicas.values().map(|r| &r.member).chain(self.gateways.values().map(|g| &g.member));
+        let sidecars = self.replicas.values().map(|replica| (&replica.member, None));
+        let gateways = self.gateways.iter().map(|(name, gateway)| (&gateway.member, Some(name)));
         self.replicas.values().all(settled)
             && view.mesh.all_listeners().all(|listener| told(listener))
-            && members.map(|member| member.mesh.current()).all(|mesh| same(&mesh))
+            && sidecars
+                .chain(gateways)
+                .all(|(member, gateway)| told_to(&view.mesh, gateway).eq(member.mesh.current().resources()))
             && self.replicas.values().all(|replica| in_force(view, replica))
     }
 
@@ -233,6 +234,23 @@ impl Mesh {
             let _ = ending.await;
         }
     }
+}
+
+/// What a proxy is told: everything, but certificates with their keys only to the gateway that serves them.
+fn told_to<'m>(mesh: &'m Snapshot, gateway: Option<&ObjectName>) -> impl Iterator<Item = &'m Resource> {
+    let own = mesh.all_listeners().filter(|listener| Some(&listener.gateway) == gateway);
+    let own: BTreeSet<_> = own
+        .filter_map(|listener| match &listener.tls {
+            Some(ListenerTls::Terminate { certificates, .. }) => Some(certificates),
+            Some(ListenerTls::Passthrough) | None => None,
+        })
+        .flatten()
+        .collect();
+    let told = move |resource: &&Resource| match resource {
+        Resource::Certificate(certificate) => own.contains(&certificate.key),
+        _ => true,
+    };
+    mesh.resources().filter(told)
 }
 
 /// Whether the control plane has heard that a replica is ready.

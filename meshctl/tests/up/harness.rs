@@ -71,6 +71,13 @@ impl Mesh {
     }
 }
 
+impl Drop for Mesh {
+    /// Ends as by Ctrl-C: on explicit ports nothing else ends the programs with their mesh.
+    fn drop(&mut self) {
+        let _ = self.process.stop("INT", Duration::from_secs(15));
+    }
+}
+
 /// A copy of an example whose gateway ports are free ones.
 fn copy(example: &str, edit: impl Fn(&str, String) -> String) -> tempfile::TempDir {
     let from: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(example);
