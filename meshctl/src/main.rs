@@ -26,7 +26,7 @@ enum Command {
     /// Print a script that completes the commands of a shell.
     Completion(completion::Arguments),
     /// Run the small service of the examples: it calls its downstreams and echoes what it received.
-    Demo(demo::Arguments),
+    Demo(Box<demo::Arguments>),
     /// Say what the mesh would do with a request, and why, without starting anything.
     Explain(explain::Arguments),
     /// Show the meshes that run on this machine.
@@ -65,7 +65,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Completion(arguments) => completion::run::<Arguments>(&arguments),
         Command::Demo(arguments) => {
-            runtime.block_on(demo::run(arguments))?;
+            runtime.block_on(demo::run(*arguments))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Explain(arguments) => explain::run(&arguments),
