@@ -103,3 +103,14 @@ fn only_the_local_files_hold_what_a_cluster_does_not_know() {
         }
     }
 }
+
+#[test]
+fn the_readme_explains_a_request_with_its_caller_between_request_and_files() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/bookinfo");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_meshctl"));
+    command.args(["explain", "GET http://reviews:9080/reviews/0", "--from", "productpage", folder]);
+    let out = command.output().expect("meshctl runs");
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(text.contains("default/reviews-v1:9080 weight 90"), "{text}");
+}

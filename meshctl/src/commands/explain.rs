@@ -1,7 +1,7 @@
 //! `meshctl explain 'GET http://reviews/x' --from productpage PATH`: what the mesh would do with a request, and
 //! why, without starting anything.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -15,13 +15,11 @@ use crate::terminal::{Output, print, remark};
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
-#[command(allow_missing_positional = true)]
 pub(crate) struct Arguments {
-    /// The request: a method (GET when left out) and a URL.
-    #[arg(value_name = "REQUEST", required_unless_present = "batch", conflicts_with = "batch")]
-    request: Option<String>,
-    /// Files to read: a directory, a file, or - for standard input.
-    path: PathBuf,
+    /// The request (a method, GET when left out, and a URL), unless --batch names a file of them; then the files
+    /// to read: a directory, a file, or - for standard input.
+    #[arg(value_names = ["REQUEST", "PATH"], required = true)]
+    words: Vec<String>,
     /// The workload that sends it, as NAME or NAMESPACE/NAME. Left out: it comes from outside, to a gateway.
     #[arg(long, value_name = "WORKLOAD")]
     from: Option<String>,
@@ -36,13 +34,26 @@ pub(crate) struct Arguments {
     output: Output,
 }
 
+impl Arguments {
+    /// The request, which a batch leaves out, and the files.
+    fn request_and_path(&self) -> anyhow::Result<(Option<&str>, &Path)> {
+        match (self.words.as_slice(), &self.batch) {
+            ([request, path], None) => Ok((Some(request), Path::new(path))),
+            ([path], Some(_)) => Ok((None, Path::new(path))),
+            (_, None) => bail!("give a request and the files: meshctl explain 'GET http://HOST/PATH' PATH"),
+            (_, Some(_)) => bail!("give the files alone beside --batch: meshctl explain --batch FILE PATH"),
+        }
+    }
+}
+
 /// Explains requests. Exit code 0 when all would be forwarded and allowed, 3 when not.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let loaded = load(&arguments.path)?;
+    let (request, path) = arguments.request_and_path()?;
+    let loaded = load(path)?;
     loaded.view.findings.iter().for_each(|finding| remark(&finding.to_string()));
     let from = arguments.from.as_deref();
     let mut served = true;
-    if let Some(request) = &arguments.request {
+    if let Some(request) = request {
         let journey = explain(&loaded, &Request::parse(request, &arguments.headers)?, from)?;
         served = is_served(&journey);
         match arguments.output {
