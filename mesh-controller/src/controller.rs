@@ -106,11 +106,17 @@ impl Controller {
         let sizes_changed = self.publish(&update.delta);
         let findings = (objects_moved || sizes_changed || update.findings_changed).then(|| self.findings());
         let statuses = update.statuses_changed.then(|| self.translator.statuses());
-        self.view.send_modify(|view| {
+        let resources_changed = !(update.delta.set.is_empty() && update.delta.removed.is_empty());
+        let changed = objects_moved || resources_changed || findings.is_some() || statuses.is_some();
+        // Whoever watches may answer by telling something: an update without change must end there.
+        self.view.send_if_modified(|view| {
             view.store = self.snapshot.store.clone();
-            view.mesh = view.mesh.apply(&update.delta);
+            if resources_changed {
+                view.mesh = view.mesh.apply(&update.delta);
+            }
             findings.into_iter().for_each(|findings| view.findings = findings);
             statuses.into_iter().for_each(|statuses| view.statuses = Arc::from(statuses));
+            changed
         });
     }
 
