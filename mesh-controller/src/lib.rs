@@ -5,12 +5,11 @@
 pub mod controller;
 pub mod local;
 pub mod names;
-pub mod objects;
-pub mod schema;
 pub mod serve;
 pub mod source;
 pub mod status;
 pub mod store;
 pub mod translate;
 
+pub use mesh_objects::{self as objects, schema};
 pub use mesh_yaml as yaml;

@@ -16,7 +16,7 @@ use config::Config;
 
 const USAGE: &str = "usage: cargo xtask TASK
 
-  schemas --module DIR   the schemas of mesh-controller, from an unpacked sigs.k8s.io/gateway-api
+  schemas --module DIR   the schemas of mesh-objects, from an unpacked sigs.k8s.io/gateway-api
   tidy     the house style: sizes, names, directions, words
   setup    installs what the tests need: Debian packages (as root), PyPI packages, a Go module
   test     setup, formatting, tidy, clippy, all tests, totals

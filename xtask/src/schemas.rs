@@ -1,4 +1,4 @@
-//! The generator of `mesh-controller/src/generated/schemas.json`: structure, bounds, defaults and rules of the
+//! The generator of `mesh-objects/src/generated/schemas.json`: structure, bounds, defaults and rules of the
 //! Gateway API's resource definitions, without their texts. No validation and no fetching of the module.
 //!
 //! Equal schema nodes are written once and named by their number, so that what is shared between kinds and
@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use saphyr_parser::{Event, Parser, ScalarStyle, StrInput};
 use serde_json::{Map, Value, json};
 
-const OUTPUT: &str = "mesh-controller/src/generated/schemas.json";
+const OUTPUT: &str = "mesh-objects/src/generated/schemas.json";
 const GROUP: &str = "gateway.networking.k8s.io";
 
 /// Keywords that are kept, with the name they get.

@@ -29,7 +29,8 @@ const PRODUCT: &[(&str, &[&str])] = &[
     ("mesh-ca", &["mesh-rt", "mesh-model"]),
     ("mesh-proxy", &["mesh-rt", "mesh-capture", "mesh-model", "mesh-xds", "mesh-ca"]),
     ("mesh-yaml", &["mesh-model"]),
-    ("mesh-controller", &["mesh-rt", "mesh-yaml", "mesh-model", "mesh-xds", "mesh-ca"]),
+    ("mesh-objects", &["mesh-model", "mesh-yaml"]),
+    ("mesh-controller", &["mesh-rt", "mesh-yaml", "mesh-objects", "mesh-model", "mesh-xds", "mesh-ca"]),
     (
         "meshctl",
         &["mesh-rt", "mesh-capture", "mesh-model", "mesh-xds", "mesh-ca", "mesh-proxy", "mesh-controller"],

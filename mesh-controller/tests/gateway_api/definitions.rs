@@ -67,7 +67,7 @@ pub(crate) fn own_kinds() -> BTreeMap<String, Json> {
     kinds.iter().map(|(name, schema)| (name.clone(), resolved(schema, &own["defs"]))).collect()
 }
 
-const OWN: &str = include_str!("../../src/schema/own.json");
+const OWN: &str = include_str!("../../../mesh-objects/src/schema/own.json");
 
 fn resolved(schema: &Json, definitions: &Json) -> Json {
     let mut schema = match schema {

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use crate::definitions::versions;
 
-const GENERATED: &str = include_str!("../../src/generated/schemas.json");
+const GENERATED: &str = include_str!("../../../mesh-objects/src/generated/schemas.json");
 const SAME: [&str; 16] = [
     "default",
     "enum",

@@ -16,8 +16,8 @@ mod walk;
 use mesh_model::{FieldPath, Position, Reason, Severity};
 use serde_json::Value as Json;
 
-use crate::objects::ObjectKind;
-use crate::yaml::Node;
+use crate::ObjectKind;
+use mesh_yaml::Node;
 
 /// What is done with fields that a kind does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +101,7 @@ fn truncate(violations: &mut Vec<Violation>) {
 }
 
 /// The known name that a misspelled one probably means.
-pub(crate) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     explain::nearest(name, known)
 }
 

@@ -5,8 +5,8 @@ use mesh_model::{FieldPath, Position, Reason, Severity};
 
 use super::Violation;
 use super::format::{Format, is_dns_label, is_dns_subdomain, is_service_name};
-use crate::objects::{ObjectKind, Scope};
-use crate::yaml::Node;
+use crate::{ObjectKind, Scope};
+use mesh_yaml::Node;
 
 pub(super) fn check(kind: ObjectKind, root: &Node) -> Vec<Violation> {
     let path = FieldPath::root().field("metadata");

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::objects::scalar::{self, Timestamp};
+use crate::scalar::{self, Timestamp};
 
 /// A format that a text must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -14,7 +14,7 @@ use super::Violation;
 use super::accept;
 use super::format;
 use super::table::{Id, Registry, Rule, Schema};
-use crate::yaml::Node;
+use mesh_yaml::Node;
 
 /// Evaluates every rule of a value that has passed the check of its shape.
 pub(super) fn check(registry: &Registry, schema: Id, value: &Json, root: &Node) -> Vec<Violation> {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::yaml;
+use mesh_yaml as yaml;
 
 fn checked(kind: ObjectKind, api_version: &str, body: &str, unknown: UnknownFields) -> Checked {
     let text = format!("apiVersion: {api_version}\nkind: {}\nmetadata: {{name: a}}\n{body}", kind.as_str());

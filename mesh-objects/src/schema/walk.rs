@@ -7,7 +7,7 @@ use super::explain;
 use super::format::Format;
 use super::table::{Id, Kind, Registry, Schema};
 use super::{MAX_VIOLATIONS, UnknownFields, Violation};
-use crate::yaml::{Entry, Node, Value};
+use mesh_yaml::{Entry, Node, Value};
 
 /// A step of the path; texts are borrowed so that paths are written only when something is wrong.
 enum Step<'n> {

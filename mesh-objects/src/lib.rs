@@ -4,6 +4,7 @@
 //! All served versions of a kind share one type. Fields with a default in the schema are not optional:
 //! the reader fills the default in before it parses, as an API server does. Every type refuses unknown
 //! fields, so a type that lacks a field of its schema fails a test by the field's name.
+#![doc = include_str!("../README.md")]
 
 pub mod class;
 pub mod core;
@@ -16,6 +17,7 @@ pub mod meta;
 pub mod policy;
 pub mod route;
 pub mod scalar;
+pub mod schema;
 pub mod security;
 pub mod service;
 mod shape;

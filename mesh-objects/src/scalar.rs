@@ -281,7 +281,8 @@ impl fmt::Debug for SecretText {
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-pub(crate) fn base64_encode(bytes: &[u8]) -> String {
+/// Base64 with padding (RFC 4648, section 4).
+pub fn base64_encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let at = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
@@ -295,7 +296,7 @@ pub(crate) fn base64_encode(bytes: &[u8]) -> String {
 }
 
 /// Decodes base64 with padding. Line breaks between characters are allowed, as YAML block texts have them.
-pub(crate) fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
+pub fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
     let text: Vec<u8> = text.iter().copied().filter(|b| !matches!(b, b'\r' | b'\n')).collect();
     if !text.len().is_multiple_of(4) {
         return None;
