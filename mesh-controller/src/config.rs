@@ -13,7 +13,7 @@ pub(crate) struct Arguments {
     /// Folder or file with the objects
     #[arg(long, env = "MESH_SOURCE", value_name = "PATH")]
     pub(crate) source: PathBuf,
-    /// Folder for the authority's sealed keys, join tokens (tokens/<namespace>/<account>) and roots.pem
+    /// Folder for the authority's sealed keys, join tokens (`tokens/NAMESPACE/ACCOUNT`) and roots.pem
     #[arg(long, env = "MESH_STATE", value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
     /// Where discovery and certificates are served

@@ -59,7 +59,7 @@ pub(crate) struct Arguments {
     /// Said first on a TCP connection, before each UDP echo, and in HTTP answers.
     #[arg(long)]
     pub(crate) greeting: Option<String>,
-    /// A downstream to call for every request, as NAME=http://HOST[:PORT]/PATH; may be repeated.
+    /// A downstream to call for every request, as `NAME=http://HOST[:PORT]/PATH`; may be repeated.
     #[arg(long = "call", value_name = "NAME=URL")]
     pub(crate) calls: Vec<Call>,
     /// Another request header to pass on to downstreams; may be repeated.
