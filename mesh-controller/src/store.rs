@@ -16,6 +16,21 @@ pub struct Stored {
     object: Arc<Object>,
     source: SourceRef,
     place: Option<Place>,
+    live: Option<Arc<Live>>,
+}
+
+/// What an API server holds beside what was asked for. It is not part of the object, so that a status that is
+/// written changes nothing that is made from the object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Live {
+    /// Group and version as the server wrote them.
+    pub api_version: Arc<str>,
+    /// `metadata.resourceVersion`, for conditional writes.
+    pub resource_version: Arc<str>,
+    /// `metadata.uid`.
+    pub uid: Arc<str>,
+    /// `status` as it stands, with all that others wrote into it; null where there is none.
+    pub status: serde_json::Value,
 }
 
 /// A document in a file.
@@ -52,14 +67,20 @@ impl Stored {
     /// An object that is not from a file.
     pub fn new(object: Object, origin: Origin) -> Self {
         let source = object.source(origin);
-        Self { object: Arc::new(object), source, place: None }
+        Self { object: Arc::new(object), source, place: None, live: None }
+    }
+
+    /// An object from an API server, its status set apart.
+    pub fn from_server(object: Arc<Object>, generation: i64, live: Live) -> Self {
+        let source = object.source(Origin::Api { generation });
+        Self { object, source, place: None, live: Some(Arc::new(live)) }
     }
 
     /// An object from a file.
     pub fn from_file(object: Arc<Object>, place: Place) -> Self {
         let line = place.position(&FieldPath::root()).line;
         let source = object.source(Origin::File { path: Arc::clone(&place.file), line });
-        Self { object, source, place: Some(place) }
+        Self { object, source, place: Some(place), live: None }
     }
 
     /// The object.
@@ -87,6 +108,11 @@ impl Stored {
         &self.source.object
     }
 
+    /// What the server holds beside the object, when it came from one.
+    pub fn live(&self) -> Option<&Live> {
+        self.live.as_deref()
+    }
+
     /// The document, when it came from a file.
     pub const fn place(&self) -> Option<&Place> {
         self.place.as_ref()
@@ -110,7 +136,8 @@ impl Stored {
         }
     }
 
-    /// Whether object and source are the same. The place inside of the document may differ.
+    /// Whether object and source are the same. The place inside of the document may differ,
+    /// and so may what a server holds beside the object.
     pub fn same(&self, other: &Self) -> bool {
         self.source == other.source
             && (Arc::ptr_eq(&self.object, &other.object) || self.object == other.object)

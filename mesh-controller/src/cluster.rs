@@ -1,0 +1,61 @@
+//! The control plane on Kubernetes: objects from an API server, statuses and gateways back to it. Here are its
+//! parts and what they share; translation and the port itself know nothing of a cluster.
+//!
+//! No type of the Kubernetes client leaves this module: [`client::Api`] speaks JSON.
+
+mod client;
+mod served;
+
+pub(crate) use client::{Api, CallError, Fault};
+pub(crate) use served::{Resource, Served};
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mesh_model::TrustDomain;
+use mesh_rt::SharedClock;
+use tokio::sync::watch;
+
+use crate::controller::View;
+
+/// Signs what the control plane writes with server-side apply.
+pub(crate) const FIELD_OWNER: &str = "service-mesh-controller";
+
+/// What a control plane on Kubernetes needs to know.
+#[derive(Debug, Clone)]
+pub struct ClusterConfig {
+    /// Classes with this controller name are ours.
+    pub controller_name: String,
+    /// Where the control plane itself runs.
+    pub namespace: String,
+    /// The image of the gateways' proxies.
+    pub proxy_image: String,
+    /// The trust domain of every identity.
+    pub trust_domain: TrustDomain,
+    /// Whether several replicas agree who writes. Without it this one always does.
+    pub leader_election: bool,
+    /// The name under which this replica takes part, such as its pod's.
+    pub replica: String,
+    /// Where discovery and certificates are served.
+    pub listen: SocketAddr,
+    /// Where readiness and metrics are served.
+    pub readiness: SocketAddr,
+}
+
+/// What a part that writes to the API server is given. A copy shares everything.
+#[derive(Clone)]
+pub(crate) struct Access {
+    /// The API server.
+    pub(crate) api: Api,
+    /// What the controller holds: objects with their present statuses, and the statuses they should have.
+    pub(crate) view: watch::Receiver<View>,
+    /// Whether this replica writes. A writer stops when it turns false and begins anew when it turns true;
+    /// each write is conditional or an apply all the same, because a lease alone fences nothing.
+    pub(crate) leading: watch::Receiver<bool>,
+    /// What of our kinds the API server serves now, and in which version.
+    pub(crate) served: watch::Receiver<Arc<Served>>,
+    /// The flags.
+    pub(crate) config: Arc<ClusterConfig>,
+    /// The time.
+    pub(crate) clock: SharedClock,
+}
