@@ -31,9 +31,19 @@ const PRODUCT: &[(&str, &[&str])] = &[
     ("mesh-yaml", &["mesh-model"]),
     ("mesh-objects", &["mesh-model", "mesh-yaml"]),
     ("mesh-controller", &["mesh-rt", "mesh-yaml", "mesh-objects", "mesh-model", "mesh-xds", "mesh-ca"]),
+    ("mesh-install", &["mesh-yaml", "mesh-objects"]),
     (
         "meshctl",
-        &["mesh-rt", "mesh-capture", "mesh-model", "mesh-xds", "mesh-ca", "mesh-proxy", "mesh-controller"],
+        &[
+            "mesh-rt",
+            "mesh-capture",
+            "mesh-model",
+            "mesh-xds",
+            "mesh-ca",
+            "mesh-proxy",
+            "mesh-controller",
+            "mesh-install",
+        ],
     ),
 ];
 

@@ -1,0 +1,11 @@
+//! What a mesh needs to stand in a Kubernetes cluster: values, the objects made from them, and their text. Nothing
+//! here runs in the cluster.
+#![doc = include_str!("../README.md")]
+
+pub mod access;
+pub mod manifest;
+pub mod render;
+pub mod values;
+
+pub use render::{Rendered, render};
+pub use values::{Profile, Values, ValuesError};

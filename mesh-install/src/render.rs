@@ -1,0 +1,176 @@
+//! Values to objects. Pure: no file, no cluster.
+
+use serde_json::{Value as Json, json};
+
+use crate::access::{cluster_rules, namespace_rules};
+use crate::values::{PullPolicy, Values};
+
+/// The name of the controller's objects.
+pub const NAME: &str = "service-mesh-controller";
+/// Where the controller lives unless another namespace is named.
+pub const NAMESPACE: &str = "service-mesh-system";
+/// The group of the Gateway API.
+pub const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
+
+const CONTROL_PORT: u16 = 15012;
+const METRICS_PORT: u16 = 15020;
+
+/// The objects of an installation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rendered {
+    /// The namespace. Helm makes it itself.
+    pub namespace: Json,
+    /// What every cluster can take.
+    pub objects: Vec<Json>,
+    /// The class, for clusters that have the Gateway API.
+    pub class: Option<Json>,
+}
+
+/// The objects for values.
+pub fn render(values: &Values, namespace: &str) -> Rendered {
+    let objects = vec![
+        account(namespace),
+        named("rbac.authorization.k8s.io/v1", "ClusterRole", None, json!({"rules": cluster_rules()})),
+        binding("ClusterRole", None, namespace),
+        named("rbac.authorization.k8s.io/v1", "Role", Some(namespace), json!({"rules": namespace_rules()})),
+        binding("Role", Some(namespace), namespace),
+        service(namespace),
+        deployment(values, namespace),
+    ];
+    Rendered { namespace: namespace_object(namespace), objects, class: class(values) }
+}
+
+fn labels() -> Json {
+    json!({"app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "service-mesh"})
+}
+
+/// An object of ours with its further fields.
+fn named(api_version: &str, kind: &str, namespace: Option<&str>, rest: Json) -> Json {
+    let mut object = rest;
+    object["apiVersion"] = json!(api_version);
+    object["kind"] = json!(kind);
+    object["metadata"] = json!({"name": NAME, "labels": labels()});
+    if let Some(namespace) = namespace {
+        object["metadata"]["namespace"] = json!(namespace);
+    }
+    object
+}
+
+fn namespace_object(namespace: &str) -> Json {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": namespace,
+            "labels": {
+                "app.kubernetes.io/part-of": "service-mesh",
+                "pod-security.kubernetes.io/enforce": "restricted",
+            },
+        },
+    })
+}
+
+fn account(namespace: &str) -> Json {
+    named("v1", "ServiceAccount", Some(namespace), json!({}))
+}
+
+fn binding(role: &str, of: Option<&str>, namespace: &str) -> Json {
+    let rest = json!({
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": NAME},
+        "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}],
+    });
+    named("rbac.authorization.k8s.io/v1", &format!("{role}Binding"), of, rest)
+}
+
+fn service(namespace: &str) -> Json {
+    let port = |name: &str, port: u16| json!({"name": name, "port": port, "targetPort": name});
+    let spec = json!({
+        "ports": [port("control", CONTROL_PORT), port("metrics", METRICS_PORT)],
+        "selector": {"app.kubernetes.io/name": NAME},
+    });
+    named("v1", "Service", Some(namespace), json!({"spec": spec}))
+}
+
+fn class(values: &Values) -> Option<Json> {
+    let name = &values.gateway_class.name;
+    let class = json!({
+        "apiVersion": GATEWAY_API,
+        "kind": "GatewayClass",
+        "metadata": {"name": name, "labels": labels()},
+        "spec": {"controllerName": values.controller_name},
+    });
+    (!name.is_empty()).then_some(class)
+}
+
+fn deployment(values: &Values, namespace: &str) -> Json {
+    let mut template = json!({
+        "metadata": {"labels": labels()},
+        "spec": {
+            "containers": [container(values)],
+            "securityContext": {
+                "runAsNonRoot": true,
+                "runAsUser": 65532,
+                "runAsGroup": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "serviceAccountName": NAME,
+        },
+    });
+    if values.observability.enabled {
+        template["metadata"]["annotations"] = json!({
+            "prometheus.io/path": "/metrics",
+            "prometheus.io/port": METRICS_PORT.to_string(),
+            "prometheus.io/scrape": "true",
+        });
+    }
+    let spec = json!({
+        "replicas": values.replicas,
+        "selector": {"matchLabels": {"app.kubernetes.io/name": NAME}},
+        // The new controller is ready before the old one goes.
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "template": template,
+    });
+    named("apps/v1", "Deployment", Some(namespace), json!({"spec": spec}))
+}
+
+fn container(values: &Values) -> Json {
+    let field =
+        |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
+    let port = |name: &str, port: u16| json!({"name": name, "containerPort": port});
+    json!({
+        "name": "controller",
+        "image": values.image.controller,
+        "imagePullPolicy": match values.image.pull_policy {
+            PullPolicy::Always => "Always",
+            PullPolicy::IfNotPresent => "IfNotPresent",
+            PullPolicy::Never => "Never",
+        },
+        "args": arguments(values),
+        "env": [field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace")],
+        "ports": [port("control", CONTROL_PORT), port("metrics", METRICS_PORT)],
+        "readinessProbe": {"httpGet": {"path": "/ready", "port": "metrics"}, "periodSeconds": 2},
+        // An API server that is away is no reason to start again, so only the process itself is asked.
+        "livenessProbe": {"tcpSocket": {"port": "metrics"}, "failureThreshold": 6},
+        "resources": values.resources,
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": true,
+        },
+    })
+}
+
+fn arguments(values: &Values) -> Vec<String> {
+    vec![
+        "--source=kubernetes".to_owned(),
+        format!("--listen=0.0.0.0:{CONTROL_PORT}"),
+        format!("--readiness=0.0.0.0:{METRICS_PORT}"),
+        format!("--controller-name={}", values.controller_name),
+        format!("--proxy-image={}", values.image.proxy),
+        format!("--trust-domain={}", values.trust_domain),
+        "--namespace=$(POD_NAMESPACE)".to_owned(),
+        "--replica=$(POD_NAME)".to_owned(),
+        "--leader-election".to_owned(),
+        "--output=json".to_owned(),
+    ]
+}
