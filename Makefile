@@ -1,6 +1,6 @@
 # Names for calls of cargo and xtask; no logic lives here.
 
-.PHONY: test extra tidy setup bookinfo
+.PHONY: test extra tidy setup bookinfo cluster-up cluster-down conformance
 
 # All checks and tests, with totals. Installs what it needs.
 test:
@@ -21,3 +21,15 @@ setup:
 # The sample application in a mesh on this machine.
 bookinfo:
 	cargo run -p meshctl -- up examples/bookinfo
+
+# A Kubernetes node on this machine, as root; the first time it builds one.
+cluster-up:
+	cargo run -q -p conformance -- up
+
+# Ends it and leaves nothing.
+cluster-down:
+	cargo run -q -p conformance -- down
+
+# Every gateway test of the upstream suite, on both channels' definitions; writes the reports.
+conformance:
+	cargo run -q -p conformance -- matrix

@@ -1,0 +1,24 @@
+//! Real time: the one file of this crate that reads the clock or waits by it. Other programs are what is waited
+//! for here, and virtual time means nothing to them.
+#![allow(clippy::disallowed_methods, reason = "the one file of this crate that waits by the real clock")]
+
+use std::time::{Duration, Instant};
+
+/// Time since a moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// Between two questions.
+pub(crate) fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}

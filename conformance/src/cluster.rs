@@ -1,0 +1,188 @@
+//! A cluster from the outside: bringing it up, looking at it, ending it. Its files and keys, the settings of its
+//! programs and the first process of its namespaces have modules of their own.
+
+use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::clock::Stopwatch;
+use crate::config::Config;
+use crate::step::{command, output, succeed, wait_for};
+use crate::{golang, images, say, tools};
+
+mod addons;
+mod credentials;
+mod node;
+mod place;
+mod settings;
+
+pub(crate) use node::run as node;
+pub(crate) use place::{Channel, Place};
+
+/// The node's address on its own bridge.
+pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
+/// The cluster's DNS server.
+pub(crate) const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+
+/// How long a part may take to become ready; a cold start takes a tenth of it.
+const READY: Duration = Duration::from_secs(120);
+
+/// Brings a cluster up, or finds it running.
+///
+/// # Errors
+/// Says what is missing on this machine, or what did not become ready, with the end of its log.
+pub(crate) fn up(config: &Config, place: &Place, channel: Channel) -> anyhow::Result<()> {
+    tools::root()?;
+    let start = Stopwatch::start();
+    if place.first_process().is_some() && kubectl(place, &["get", "--raw", "/readyz"]).is_ok() {
+        say(&format!("cluster {} runs; kubeconfig {}", place.name, place.kubeconfig().display()));
+        return Ok(());
+    }
+    down(place)?;
+    tools::debian(config)?;
+    let kubernetes = golang::KUBERNETES.build(config)?;
+    std::fs::create_dir_all(&place.folder).with_context(|| place.folder.display().to_string())?;
+    credentials::write(place)?;
+    settings::write(config, place, &kubernetes)?;
+    start_node(place)?;
+    let outcome = fill(config, place, channel);
+    if let Err(error) = outcome {
+        stop(place)?;
+        return Err(error.context(format!("the logs are kept in {}", place.logs().display())));
+    }
+    let (name, kubeconfig) = (&place.name, place.kubeconfig());
+    say(&format!("cluster {name} is up after {:.0?}; kubeconfig {}", start.elapsed(), kubeconfig.display()));
+    Ok(())
+}
+
+/// Starts the first process of the node's own namespaces; with it everything ends.
+fn start_node(place: &Place) -> anyhow::Result<()> {
+    use std::os::unix::process::CommandExt;
+    std::fs::create_dir_all(place.logs())?;
+    let log = std::fs::File::create(place.logs().join("node.log"))?;
+    let namespaces = ["--net", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc"];
+    let mut call = command("unshare", &namespaces);
+    call.arg(std::env::current_exe()?).arg("node").arg(&place.folder);
+    let call = call.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+    let child = call.spawn().context("unshare")?;
+    std::fs::write(place.folder.join("pid"), child.id().to_string())?;
+    Ok(())
+}
+
+/// Everything that is done through the API server and the runtime once they answer. What is still to be built is
+/// built while they start.
+fn fill(config: &Config, place: &Place, channel: Channel) -> anyhow::Result<()> {
+    let archives = images::of_node(config)?;
+    wait_for("the API server", READY, || kubectl(place, &["get", "--raw", "/readyz"]))?;
+    let socket = place.containerd();
+    wait_for("the container runtime", READY, || std::fs::metadata(&socket).context("no socket"))?;
+    images::load(place, &archives)?;
+    wait_for("the node's object", READY, || kubectl(place, &["get", "node", "node"]))?;
+    addons::apply(place)?;
+    if channel != Channel::None {
+        let module = golang::module(config, "suite", "sigs.k8s.io/gateway-api")?;
+        addons::crds(place, &module.join(channel.crds()))?;
+    }
+    kubectl(place, &["wait", "--for=condition=Ready", "node/node", "--timeout=120s"])?;
+    kubectl(
+        place,
+        &["--namespace=kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s"],
+    )?;
+    images::load(place, &images::of_suite(config)?)
+}
+
+/// Ends a cluster and removes what it had; nothing to do when there is none.
+///
+/// # Errors
+/// When a process does not end or a file cannot be removed.
+pub(crate) fn down(place: &Place) -> anyhow::Result<()> {
+    stop(place)?;
+    if place.folder.exists() {
+        std::fs::remove_dir_all(&place.folder).with_context(|| place.folder.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// The kernel ends every process of the namespaces with their first one, and with the last the mounts and links.
+fn stop(place: &Place) -> anyhow::Result<()> {
+    if let Some(first) = place.first_process() {
+        let pid = nix::unistd::Pid::from_raw(first);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).context("the node's first process")?;
+        wait_for("the end of the node", Duration::from_secs(60), || match place.outer_process() {
+            None => Ok(()),
+            Some(_) => bail!("its processes are still there"),
+        })?;
+    }
+    place.remove_cgroups()
+}
+
+/// kubectl inside the cluster's network; returns what it printed.
+///
+/// # Errors
+/// What kubectl says.
+pub(crate) fn kubectl(place: &Place, arguments: &[&str]) -> anyhow::Result<String> {
+    output(kubectl_call(place, arguments)?)
+}
+
+/// The call itself, for those that give it input.
+///
+/// # Errors
+/// When no such cluster runs.
+pub(crate) fn kubectl_call(place: &Place, arguments: &[&str]) -> anyhow::Result<Command> {
+    let mut call = inside(place)?;
+    call.arg(place.kubectl()).args(arguments).env("KUBECONFIG", place.kubeconfig());
+    Ok(call)
+}
+
+/// Applies a manifest.
+///
+/// # Errors
+/// What kubectl says.
+pub(crate) fn apply(place: &Place, manifest: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut call = kubectl_call(place, &["apply", "--server-side", "--force-conflicts", "-f", "-"])?;
+    let mut child = call.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    let mut stdin = child.stdin.take().context("the input is piped")?;
+    stdin.write_all(manifest.as_bytes())?;
+    drop(stdin);
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("kubectl apply: {status}");
+    }
+    Ok(())
+}
+
+/// A program in the cluster's network; the files are the machine's.
+///
+/// # Errors
+/// When no such cluster runs.
+pub(crate) fn inside(place: &Place) -> anyhow::Result<Command> {
+    let first = place
+        .first_process()
+        .with_context(|| format!("no cluster `{}` runs: make cluster-up", place.name))?;
+    Ok(command("nsenter", &[&format!("--net=/proc/{first}/ns/net"), "--"]))
+}
+
+/// `kubectl` for the person at the terminal.
+///
+/// # Errors
+/// When kubectl does not succeed.
+pub(crate) fn kubectl_here(config: &Config, words: &[String]) -> anyhow::Result<()> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut call = kubectl_call(&Place::new(config, &config.cluster), &words)?;
+    let status = call.status()?;
+    if status.success() { Ok(()) } else { bail!("kubectl: {status}") }
+}
+
+/// A command in the cluster's network, for the person at the terminal.
+///
+/// # Errors
+/// When the command does not succeed.
+pub(crate) fn enter_here(config: &Config, words: &[String]) -> anyhow::Result<()> {
+    let place = Place::new(config, &config.cluster);
+    let mut call = inside(&place)?;
+    call.args(words).env("KUBECONFIG", place.kubeconfig());
+    succeed(call)
+}

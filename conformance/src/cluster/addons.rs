@@ -1,0 +1,35 @@
+//! What a cluster has beside its control plane: DNS, and the upstream definitions.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::{DNS, Place, apply as apply_text, kubectl};
+use crate::images;
+
+/// Applies the cluster's DNS.
+///
+/// # Errors
+/// What kubectl says.
+pub(super) fn apply(place: &Place) -> anyhow::Result<()> {
+    let text = include_str!("addons/dns.yaml");
+    apply_text(place, &text.replace("$IMAGE", images::COREDNS).replace("$ADDRESS", &DNS.to_string()))
+}
+
+/// Applies every definition of a channel; the folder's own list for another tool is none.
+///
+/// # Errors
+/// What kubectl says.
+pub(super) fn crds(place: &Place, folder: &Path) -> anyhow::Result<()> {
+    let mut arguments = vec!["apply".to_owned(), "--server-side".to_owned()];
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with("gateway") && path.extension().is_some_and(|extension| extension == "yaml") {
+            arguments.push(format!("--filename={}", path.display()));
+        }
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    kubectl(place, &arguments)?;
+    kubectl(place, &["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]).map(drop)
+}

@@ -1,0 +1,121 @@
+//! Where a cluster keeps its files, and which processes are its own.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use crate::config::Config;
+
+/// Which of the upstream definitions a cluster has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Channel {
+    Standard,
+    Experimental,
+    None,
+}
+
+impl Channel {
+    /// # Errors
+    /// For a word that names no channel.
+    pub(crate) fn parse(word: &str) -> anyhow::Result<Self> {
+        match word {
+            "standard" => Ok(Self::Standard),
+            "experimental" => Ok(Self::Experimental),
+            "none" => Ok(Self::None),
+            other => bail!("no channel `{other}`; there are standard, experimental and none"),
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Experimental => "experimental",
+            Self::None => "none",
+        }
+    }
+
+    /// The folder of its definitions in the upstream module.
+    pub(crate) fn crds(self) -> PathBuf {
+        Path::new("config/crd").join(self.name())
+    }
+}
+
+/// A cluster's name and folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) name: String,
+    pub(crate) folder: PathBuf,
+}
+
+impl Place {
+    pub(crate) fn new(config: &Config, name: &str) -> Self {
+        Self { name: name.to_owned(), folder: config.temporary.join(format!("service-mesh-cluster-{name}")) }
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.folder.join("kubeconfig")
+    }
+
+    pub(crate) fn kubectl(&self) -> PathBuf {
+        self.folder.join("bin/kubectl")
+    }
+
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.folder.join("logs")
+    }
+
+    pub(crate) fn containerd(&self) -> PathBuf {
+        self.folder.join("containerd.sock")
+    }
+
+    /// The control group of its pods.
+    pub(crate) fn cgroup(&self) -> String {
+        format!("service-mesh-cluster-{}", self.name)
+    }
+
+    /// The process that made the namespaces: the one we remember, if it is still ours.
+    pub(crate) fn outer_process(&self) -> Option<i32> {
+        let pid: i32 = std::fs::read_to_string(self.folder.join("pid")).ok()?.parse().ok()?;
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let folder = self.folder.to_str()?.as_bytes();
+        line.split(|byte| *byte == 0).any(|word| word == folder).then_some(pid)
+    }
+
+    /// The first process inside: the one whose parent is the outer.
+    pub(crate) fn first_process(&self) -> Option<i32> {
+        let outer = self.outer_process()?;
+        let processes = std::fs::read_dir("/proc").ok()?.flatten();
+        let mut numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        numbers.find(|pid| parent(*pid) == Some(outer))
+    }
+
+    /// Removes the empty control groups that killed containers leave.
+    ///
+    /// # Errors
+    /// When one is still in use.
+    pub(crate) fn remove_cgroups(&self) -> anyhow::Result<()> {
+        let top = Path::new("/sys/fs/cgroup");
+        let Ok(controllers) = std::fs::read_dir(top) else { return Ok(()) };
+        let below = controllers.flatten().map(|entry| entry.path().join(self.cgroup()));
+        for group in below.chain([top.join(self.cgroup())]).filter(|group| group.is_dir()) {
+            remove_tree(&group)?;
+        }
+        Ok(())
+    }
+}
+
+/// A control group has files that cannot be removed; removing the folder is enough.
+fn remove_tree(group: &Path) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(group)?.flatten() {
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    std::fs::remove_dir(group).with_context(|| group.display().to_string())
+}
+
+/// The parent of a process: the second word after its name, which stands in brackets and may hold anything.
+fn parent(pid: i32) -> Option<i32> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    line.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}

@@ -1,0 +1,60 @@
+//! Our controller in a cluster, from the same manifest that users apply. What it does there is not decided here.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::cluster::{Place, apply, kubectl};
+use crate::config::Config;
+use crate::images::{self, Profile};
+
+const NAMESPACE: &str = "--namespace=service-mesh-system";
+
+/// What the controller answers to.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    /// The class of our gateways.
+    pub(crate) class: String,
+    /// The controller's name in that class.
+    pub(crate) controller: String,
+}
+
+impl Names {
+    /// What a user gets without asking.
+    pub(crate) fn usual() -> Self {
+        Self { class: "mesh".to_owned(), controller: "mesh.io/gateway-controller".to_owned() }
+    }
+
+    /// Others, to show that none is written into the program.
+    pub(crate) fn other() -> Self {
+        Self { class: "zebra".to_owned(), controller: "example.org/other-controller".to_owned() }
+    }
+}
+
+/// Builds and loads our images, and starts the controller or starts it anew.
+///
+/// # Errors
+/// When a program cannot be built, or the controller does not become ready.
+pub(crate) fn deploy(config: &Config, place: &Place, profile: Profile, names: &Names) -> anyhow::Result<()> {
+    images::ours(config, place, profile)?;
+    let manifest = config.root.join("kubernetes/controller-deployment.yaml");
+    apply(place, &manifest_for(&manifest, names)?)?;
+    let class = format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {{name: {}}}\nspec: {{controllerName: {}}}\n",
+        names.class, names.controller
+    );
+    apply(place, &class)?;
+    kubectl(place, &[NAMESPACE, "rollout", "restart", "deployment/service-mesh-controller"])?;
+    let rolled = ["rollout", "status", "deployment/service-mesh-controller", "--timeout=90s"];
+    if let Err(error) = kubectl(place, &[&[NAMESPACE], rolled.as_slice()].concat()) {
+        let pods = kubectl(place, &[NAMESPACE, "get", "pods", "-o", "wide"]).unwrap_or_default();
+        let log = kubectl(place, &[NAMESPACE, "logs", "deployment/service-mesh-controller", "--tail=30"]);
+        return Err(error.context(format!("{pods}\n{}", log.unwrap_or_else(|error| format!("{error:#}")))));
+    }
+    Ok(())
+}
+
+fn manifest_for(manifest: &Path, names: &Names) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(manifest).with_context(|| manifest.display().to_string())?;
+    Ok(text.replace(&Names::usual().controller, &names.controller))
+}

@@ -1,0 +1,80 @@
+//! Entry of the conformance harness: which task exists and where it lives, nothing else.
+
+use std::process::ExitCode;
+
+mod arguments;
+mod clock;
+mod cluster;
+mod config;
+mod controller;
+mod golang;
+mod images;
+mod oci;
+mod step;
+mod suite;
+mod tools;
+
+use arguments::Arguments;
+use config::Config;
+
+const USAGE: &str = "usage: conformance TASK [OPTION...]
+
+  up        a Kubernetes node on this machine; nothing to do when it runs
+            --name NAME (dev), --channel standard|experimental|none (standard)
+  down      ends it and leaves nothing; --name NAME
+  images    builds our images and loads them; --name NAME, --release
+  deploy    images, then our controller; --name NAME, --release
+  load      TAR...: loads image archives; --name NAME
+  kubectl   ARGUMENT...: kubectl in the cluster named by SERVICE_MESH_CLUSTER (dev)
+  enter     COMMAND...: a command in the network of that cluster
+  suite     upstream's tests against the running cluster
+            --name NAME, --run EXPRESSION, --skip A,B, --base keep|remove (keep), --json FILE
+  test      one cluster from nothing to nothing, all gateway tests, standard channel
+  matrix    both channels and a second class name, with reports";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match run(&Config::read(), &words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
+    let (task, words) = words.split_first().ok_or_else(|| anyhow::anyhow!("{USAGE}"))?;
+    match task.as_str() {
+        "up" => {
+            let given = Arguments::read(words, &["name", "channel"])?;
+            cluster::up(config, &given.place(config), given.channel()?).map(drop)
+        }
+        "down" => cluster::down(&Arguments::read(words, &["name"])?.place(config)),
+        "load" => {
+            let given = Arguments::read(words, &["name"])?;
+            images::load(&given.place(config), &given.rest)
+        }
+        "images" => {
+            let given = Arguments::read(words, &["name", "release"])?;
+            images::ours(config, &given.place(config), given.profile())
+        }
+        "deploy" => {
+            let given = Arguments::read(words, &["name", "release"])?;
+            controller::deploy(config, &given.place(config), given.profile(), &controller::Names::usual())
+        }
+        "kubectl" => cluster::kubectl_here(config, words),
+        "enter" => cluster::enter_here(config, words),
+        "node" => cluster::node(words),
+        "suite" => suite::quick(config, &Arguments::read(words, suite::OPTIONS)?),
+        "test" => suite::once(config),
+        "matrix" => suite::matrix(config),
+        other => anyhow::bail!("no task `{other}`\n\n{USAGE}"),
+    }
+}
+
+/// Prints a line for the person at the terminal.
+#[expect(clippy::print_stdout, reason = "a task speaks to the terminal")]
+fn say(line: &str) {
+    println!("{line}");
+}

@@ -1,0 +1,248 @@
+//! The upstream suite against our controller: which runs there are, and when one counts as passed. Reading its
+//! events and writing reports have modules of their own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+
+use crate::arguments::Arguments;
+use crate::clock::Stopwatch;
+use crate::cluster::{self, Channel, Place, inside};
+use crate::config::Config;
+use crate::controller::{self, Names};
+use crate::images::Profile;
+use crate::{golang, say, tools};
+
+mod events;
+mod report;
+
+use events::{Outcome, Results};
+
+/// Options of a quick run.
+pub(crate) const OPTIONS: &[&str] = &["name", "run", "skip", "base", "json", "class"];
+
+/// Tests of the suite that are about gateways; another number means another suite.
+const GATEWAY_TESTS: usize = 147;
+
+/// An address of the Service range, and one that no Service can have.
+const ADDRESSES: [&str; 2] = ["-usable-address=10.96.200.77", "-unusable-address=192.0.2.7"];
+
+/// Every profile of gateways.
+const PROFILES: &str = "-conformance-profiles=GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP,GATEWAY-UDP";
+
+/// A full run takes ten minutes; after this long the suite ends itself and says where it was.
+const LIMIT: &str = "2400s";
+
+/// One call of the suite.
+#[derive(Debug)]
+struct Run {
+    arguments: Vec<String>,
+    /// The stream of events is kept here.
+    json: PathBuf,
+}
+
+impl Run {
+    fn new(place: &Place, class: &str) -> Self {
+        let mut arguments = vec![format!("-gateway-class={class}"), PROFILES.to_owned()];
+        arguments.extend(ADDRESSES.map(str::to_owned));
+        Self { arguments, json: place.folder.join("suite.json") }
+    }
+
+    fn with(mut self, argument: String) -> Self {
+        self.arguments.push(argument);
+        self
+    }
+}
+
+/// A run for developers: some tests, against what runs, all features whether claimed or not, and what all tests
+/// share stays for the next run.
+///
+/// # Errors
+/// Names the tests that failed.
+pub(crate) fn quick(config: &Config, given: &Arguments) -> anyhow::Result<()> {
+    let place = given.place(config);
+    let mut run = Run::new(&place, given.get("class").unwrap_or(&Names::usual().class))
+        .with("-all-features".to_owned())
+        .with("-exempt-features=Mesh".to_owned())
+        .with(format!("-cleanup-base-resources={}", given.get("base") == Some("remove")));
+    if let Some(expression) = given.get("run") {
+        run = run.with(format!("-test.run=^TestConformance$/^({expression})$"));
+    }
+    if let Some(names) = given.get("skip") {
+        run = run.with(format!("-skip-tests={names}"));
+    }
+    if let Some(json) = given.get("json") {
+        run.json = std::path::absolute(json)?;
+    }
+    let results = play(config, &place, &run)?;
+    let ran = |outcome: &Outcome| *outcome != Outcome::Skipped;
+    if results.gateway().filter(|(_, test)| ran(&test.outcome)).count() == 0 {
+        bail!("no test ran");
+    }
+    match results.failed().as_slice() {
+        [] => Ok(()),
+        failed => bail!("failed: {}", failed.join(" ")),
+    }
+}
+
+/// All gateway tests in a cluster made for it, on the standard definitions, with the programs that the tests use.
+///
+/// # Errors
+/// When a test did not pass.
+pub(crate) fn once(config: &Config) -> anyhow::Result<()> {
+    let place = Place::new(config, &format!("test-{}", std::process::id()));
+    let kind = Kind { channel: Channel::Standard, profile: Profile::Debug, names: Names::usual() };
+    full(config, &place, &kind, None)
+}
+
+/// Every channel, and a second pair of names; the reports come from the first two.
+///
+/// # Errors
+/// Names the runs that failed; each is tried.
+pub(crate) fn matrix(config: &Config) -> anyhow::Result<()> {
+    let runs = [
+        (Channel::Standard, Names::usual(), true),
+        (Channel::Experimental, Names::usual(), true),
+        (Channel::Standard, Names::other(), false),
+    ];
+    let mut failed = Vec::new();
+    for (channel, names, reported) in runs {
+        let kind = Kind { channel, profile: Profile::Release, names };
+        let title = format!("{} definitions, class {}", channel.name(), kind.names.class);
+        say(&format!("== {title}"));
+        let place = Place::new(config, &format!("matrix-{}", std::process::id()));
+        let written = config.target.join("conformance-report.yaml");
+        let report = reported.then_some(written.as_path());
+        match full(config, &place, &kind, report) {
+            Ok(()) if reported => report::keep(config, channel, &written)?,
+            Ok(()) => {}
+            Err(error) => {
+                say(&format!("== {title} FAILED: {error:#}"));
+                failed.push(title);
+            }
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join("; ")) }
+}
+
+/// What a full run is about.
+#[derive(Debug)]
+struct Kind {
+    channel: Channel,
+    profile: Profile,
+    names: Names,
+}
+
+/// A run that counts: a cluster from nothing to nothing, and the features are those that the class claims.
+fn full(config: &Config, place: &Place, kind: &Kind, report: Option<&Path>) -> anyhow::Result<()> {
+    let Kind { channel, profile, names } = kind;
+    let outcome = cluster::up(config, place, *channel)
+        .and_then(|()| controller::deploy(config, place, *profile, names))
+        .and_then(|()| {
+            let mut run = Run::new(place, &names.class);
+            if let Some(path) = report {
+                run.arguments.extend(report::arguments(config, path)?);
+            }
+            run.json = config.target.join(format!("conformance-{}-{}.json", channel.name(), names.class));
+            play(config, place, &run)
+        });
+    let ended = cluster::down(place);
+    let results = outcome?;
+    say(&results.closing_line());
+    ended?;
+    judge(&results)
+}
+
+/// Passed is only a run in which every gateway test passed; a test left out is none that passed.
+fn judge(results: &Results) -> anyhow::Result<()> {
+    let passed = results.gateway().filter(|(_, test)| test.outcome == Outcome::Passed).count();
+    let others: Vec<&str> =
+        results.gateway().filter(|(_, test)| test.outcome != Outcome::Passed).map(|(name, _)| name).collect();
+    if passed != GATEWAY_TESTS || !others.is_empty() {
+        bail!("{passed} of {GATEWAY_TESTS} gateway tests passed; not these: {}", others.join(" "));
+    }
+    if !results.succeeded {
+        bail!("every test passed, but not the suite around them: see its events");
+    }
+    Ok(())
+}
+
+/// Runs the suite in the cluster's network and shows each result.
+fn play(config: &Config, place: &Place, run: &Run) -> anyhow::Result<Results> {
+    let suite = golang::SUITE.build(config)?;
+    let start = Stopwatch::start();
+    let mut call = inside(place)?;
+    // It ends itself in time; the outer limit is for the case that it cannot.
+    call.args(["timeout", "--kill-after=10", "2700"]);
+    call.arg(tools::go(config)?).args(["tool", "test2json", "-t", "-p", "gateway-api"]).arg(&suite);
+    call.args(["-test.v=test2json", "-test.parallel=8"]).arg(format!("-test.timeout={LIMIT}"));
+    call.args(&run.arguments);
+    call.env("KUBECONFIG", place.kubeconfig()).env("GOTOOLCHAIN", "local").env("GOFLAGS", "");
+    let results = follow(call, &run.json)?;
+    for (name, test) in results.gateway().filter(|(_, test)| test.outcome == Outcome::Failed) {
+        say(&format!("---- {name}"));
+        for line in test.why() {
+            say(&format!("     {line}"));
+        }
+    }
+    if results.gateway().next().is_none() {
+        for line in results.outside.iter().rev().take(20).rev() {
+            say(line);
+        }
+    }
+    for (name, test) in results.gateway().filter(|(_, test)| test.outcome == Outcome::Failed) {
+        say(&format!("FAILED {name} ({:.0} s)", test.seconds));
+    }
+    let (passed, failed, skipped) = results.counts();
+    let (time, events) = (start.elapsed(), run.json.display());
+    say(&format!(
+        "gateway tests: {passed} passed, {failed} failed, {skipped} skipped in {time:.0?}; events in {events}"
+    ));
+    Ok(results)
+}
+
+fn follow(mut call: Command, json: &Path) -> anyhow::Result<Results> {
+    use std::io::{BufRead, BufReader, Write};
+    let mut kept = std::fs::File::create(json).with_context(|| json.display().to_string())?;
+    let mut child = call.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("the suite")?;
+    let stdout = child.stdout.take().context("the output is piped")?;
+    let mut results = Results::default();
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line?;
+        kept.write_all(&line)?;
+        kept.write_all(b"\n")?;
+        if let Some(said) = results.read(&line) {
+            say(&said);
+        }
+    }
+    results.succeeded = child.wait()?.success();
+    Ok(results)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::events::Results;
+    use super::{GATEWAY_TESTS, judge};
+
+    fn results(of: usize, last: &str) -> Results {
+        let mut results = Results { succeeded: true, ..Results::default() };
+        for index in 0..of {
+            let action = if index + 1 == of { last } else { "pass" };
+            let line = format!(r#"{{"Action":"{action}","Test":"TestConformance/Test{index}"}}"#);
+            results.read(line.as_bytes());
+        }
+        results
+    }
+
+    #[test]
+    fn a_run_passes_only_when_every_gateway_test_did() {
+        judge(&results(GATEWAY_TESTS, "pass")).unwrap();
+        for last in ["skip", "fail", "run"] {
+            assert!(judge(&results(GATEWAY_TESTS, last)).is_err(), "{last}");
+        }
+        assert!(judge(&results(GATEWAY_TESTS - 1, "pass")).is_err());
+        let ended_badly = Results { succeeded: false, ..results(GATEWAY_TESTS, "pass") };
+        assert!(judge(&ended_badly).is_err());
+    }
+}
