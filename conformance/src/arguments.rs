@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::images::Profile;
 
 /// Options that stand alone.
-const SWITCHES: &[&str] = &["release"];
+const SWITCHES: &[&str] = &["release", "mesh"];
 
 /// Options by name, and the words that are none.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -61,8 +61,12 @@ impl Arguments {
         self.get("channel").map_or(Ok(Channel::Standard), Channel::parse)
     }
 
+    pub(crate) fn has(&self, switch: &str) -> bool {
+        self.options.contains_key(switch)
+    }
+
     pub(crate) fn profile(&self) -> Profile {
-        if self.options.contains_key("release") { Profile::Release } else { Profile::Debug }
+        if self.has("release") { Profile::Release } else { Profile::Debug }
     }
 }
 

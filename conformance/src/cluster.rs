@@ -90,7 +90,7 @@ fn fill(config: &Config, place: &Place, channel: Channel) -> anyhow::Result<()> 
         place,
         &["--namespace=kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s"],
     )?;
-    images::load(place, &images::of_suite(config)?)
+    images::load(place, &images::of_gateways(config)?)
 }
 
 /// Ends a cluster and removes what it had; nothing to do when there is none.

@@ -55,12 +55,20 @@ pub(crate) fn of_node(config: &Config) -> anyhow::Result<Vec<PathBuf>> {
     Ok(vec![one(&pause(config)?, &[PAUSE], "/pause")?, one(&coredns, &[COREDNS], "/coredns")?])
 }
 
-/// Archives of the images that the suite's manifests name.
+/// Archives of the images that the suite's gateway tests name.
 ///
 /// # Errors
 /// When a program cannot be built.
-pub(crate) fn of_suite(config: &Config) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn of_gateways(config: &Config) -> anyhow::Result<Vec<PathBuf>> {
     let basic = golang::ECHO_BASIC.build(config)?;
+    Ok(vec![one(&basic, ECHO_BASIC, "/echo-basic")?])
+}
+
+/// Archives of the images that the suite's mesh tests name as well.
+///
+/// # Errors
+/// When a program cannot be built.
+pub(crate) fn of_mesh(config: &Config) -> anyhow::Result<Vec<PathBuf>> {
     let server = golang::ECHO_SERVER.build(config)?;
     let client = golang::ECHO_CLIENT.build(config)?;
     let advanced = archive(&server, ECHO_ADVANCED, "/usr/local/bin/server", || {
@@ -75,7 +83,7 @@ pub(crate) fn of_suite(config: &Config) -> anyhow::Result<Vec<PathBuf>> {
             text("cert.key", key.serialize_pem()),
         ])
     })?;
-    Ok(vec![one(&basic, ECHO_BASIC, "/echo-basic")?, advanced])
+    Ok(vec![advanced])
 }
 
 /// An image of one program.

@@ -20,7 +20,8 @@ use config::Config;
 const USAGE: &str = "usage: conformance TASK [OPTION...]
 
   up        a Kubernetes node on this machine; nothing to do when it runs
-            --name NAME (dev), --channel standard|experimental|none (standard)
+            --name NAME (dev), --channel standard|experimental|none (standard),
+            --mesh for the images of mesh tests too
   down      ends it and leaves nothing; --name NAME
   images    builds our images and loads them; --name NAME, --release
   deploy    images, then our controller; --name NAME, --release
@@ -47,8 +48,12 @@ fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
     let (task, words) = words.split_first().ok_or_else(|| anyhow::anyhow!("{USAGE}"))?;
     match task.as_str() {
         "up" => {
-            let given = Arguments::read(words, &["name", "channel"])?;
-            cluster::up(config, &given.place(config), given.channel()?).map(drop)
+            let given = Arguments::read(words, &["name", "channel", "mesh"])?;
+            cluster::up(config, &given.place(config), given.channel()?)?;
+            if given.has("mesh") {
+                images::load(&given.place(config), &images::of_mesh(config)?)?;
+            }
+            Ok(())
         }
         "down" => cluster::down(&Arguments::read(words, &["name"])?.place(config)),
         "load" => {

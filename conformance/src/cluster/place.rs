@@ -68,11 +68,6 @@ impl Place {
         self.folder.join("containerd.sock")
     }
 
-    /// The control group of its pods.
-    pub(crate) fn cgroup(&self) -> String {
-        format!("service-mesh-cluster-{}", self.name)
-    }
-
     /// The process that made the namespaces: the one we remember, if it is still ours.
     pub(crate) fn outer_process(&self) -> Option<i32> {
         let pid: i32 = std::fs::read_to_string(self.folder.join("pid")).ok()?.parse().ok()?;
@@ -89,16 +84,24 @@ impl Place {
         numbers.find(|pid| parent(*pid) == Some(outer))
     }
 
-    /// Removes the empty control groups that killed containers leave.
+    /// Removes the empty control groups that killed containers leave: those of the containers whose state is in
+    /// our folder, since other clusters may run.
     ///
     /// # Errors
     /// When one is still in use.
     pub(crate) fn remove_cgroups(&self) -> anyhow::Result<()> {
+        let tasks = self.folder.join("containerd-state/io.containerd.runtime.v2.task/k8s.io");
+        let Ok(containers) = std::fs::read_dir(tasks) else { return Ok(()) };
+        let containers: Vec<_> = containers.flatten().map(|entry| entry.file_name()).collect();
         let top = Path::new("/sys/fs/cgroup");
-        let Ok(controllers) = std::fs::read_dir(top) else { return Ok(()) };
-        let below = controllers.flatten().map(|entry| entry.path().join(self.cgroup()));
-        for group in below.chain([top.join(self.cgroup())]).filter(|group| group.is_dir()) {
-            remove_tree(&group)?;
+        let controllers = std::fs::read_dir(top)?.flatten().map(|entry| entry.path());
+        for all in controllers.chain([top.to_owned()]).map(|controller| controller.join("k8s.io")) {
+            for group in containers.iter().map(|container| all.join(container)).filter(|group| group.is_dir())
+            {
+                remove_tree(&group)?;
+            }
+            // Another cluster's containers may be in it, or it was not there.
+            let _in_use = std::fs::remove_dir(&all);
         }
         Ok(())
     }
