@@ -33,10 +33,10 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Our programs: package, program, image.
-const OURS: &[(&str, &str, &str)] = &[
-    ("mesh-proxy", "mesh-proxy", "docker.io/service-mesh/mesh-proxy:dev"),
-    ("mesh-controller", "service-mesh-controller", "docker.io/service-mesh/service-mesh-controller:dev"),
+/// Our programs, and the image of each.
+const OURS: &[(&str, &str)] = &[
+    ("mesh-proxy", "docker.io/service-mesh/mesh-proxy:dev"),
+    ("service-mesh-controller", "docker.io/service-mesh/service-mesh-controller:dev"),
 ];
 
 /// Nobody in particular, and not root.
@@ -129,7 +129,7 @@ fn pause(config: &Config) -> anyhow::Result<PathBuf> {
 pub(crate) fn ours(config: &Config, place: &Place, profile: Profile) -> anyhow::Result<()> {
     let programs = compile(config, profile)?;
     let mut archives = Vec::new();
-    for ((_, program, image), built) in OURS.iter().zip(&programs) {
+    for ((program, image), built) in OURS.iter().zip(&programs) {
         let path = format!("/usr/local/bin/{program}");
         let stripped = place.folder.join(program);
         succeed({
@@ -148,10 +148,12 @@ pub(crate) fn ours(config: &Config, place: &Place, profile: Profile) -> anyhow::
     load(place, &archives)
 }
 
+/// The whole workspace is selected, though only two programs are built, so that dependencies have the features that
+/// they have in the tests and are not compiled a second time.
 fn compile(config: &Config, profile: Profile) -> anyhow::Result<Vec<PathBuf>> {
-    let mut call = command(&config.cargo, &["build", "--locked"]);
-    for (package, program, _) in OURS {
-        call.args(["--package", package, "--bin", program]);
+    let mut call = command(&config.cargo, &["build", "--locked", "--workspace"]);
+    for (program, _) in OURS {
+        call.args(["--bin", program]);
     }
     let folder = match profile {
         Profile::Debug => config.target.join("debug"),
@@ -163,7 +165,7 @@ fn compile(config: &Config, profile: Profile) -> anyhow::Result<Vec<PathBuf>> {
     };
     call.current_dir(&config.root);
     succeed(call)?;
-    Ok(OURS.iter().map(|(_, program, _)| folder.join(program)).collect())
+    Ok(OURS.iter().map(|(program, _)| folder.join(program)).collect())
 }
 
 /// The files of the C library that a program names, at the places where the program looks for them.
