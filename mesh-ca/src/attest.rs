@@ -39,6 +39,9 @@ pub enum AttestError {
     /// The token does not hold.
     #[error("the join token is refused: {0}")]
     Token(#[from] TokenError),
+    /// Whoever judges the evidence does not answer at present.
+    #[error("{0}")]
+    Unavailable(String),
     /// Another attestor's refusal, in its own words.
     #[error("{0}")]
     Refused(String),

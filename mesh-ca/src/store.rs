@@ -14,7 +14,7 @@ use std::path::PathBuf;
 pub use disk::{Disk, RealDisk};
 pub use file::FileStore;
 pub use key_file::KeyFile;
-pub use sealed::{SealingKey, SealingKeyError, UnsealError, Unsealed, open, seal};
+pub use sealed::{SealingKey, SealingKeyError, UnsealError, Unsealed, generation, open, seal};
 
 /// Where sealed bytes lie. An implementation replaces them as a whole: after an error, and after a crash at
 /// any moment, [`Store::load`] finds the last bytes whose save returned, or later ones.

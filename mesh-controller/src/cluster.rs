@@ -4,12 +4,25 @@
 //! No type of the Kubernetes client leaves this module: [`client::Api`] speaks JSON.
 
 mod client;
+mod discovery;
+mod election;
+mod feed;
+mod holdings;
+mod item;
+mod review;
+mod roots;
+mod run;
 mod served;
+mod source;
+mod vault;
 
-pub(crate) use client::{Api, CallError, Fault};
-pub(crate) use served::{Resource, Served};
+pub use run::{Cluster, ClusterError};
+
+pub(crate) use client::{Api, Fault};
+pub(crate) use served::Served;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use mesh_model::TrustDomain;
@@ -40,10 +53,13 @@ pub struct ClusterConfig {
     pub listen: SocketAddr,
     /// Where readiness and metrics are served.
     pub readiness: SocketAddr,
+    /// The file of the key that seals the authority's state; without it the key is kept in a Secret.
+    pub authority_key: Option<PathBuf>,
 }
 
 /// What a part that writes to the API server is given. A copy shares everything.
 #[derive(Clone)]
+#[allow(dead_code, reason = "the status writer reads what the roots do not need")]
 pub(crate) struct Access {
     /// The API server.
     pub(crate) api: Api,

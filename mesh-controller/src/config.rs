@@ -1,33 +1,138 @@
 //! The command line and environment of `service-mesh-controller`; nothing else reads them.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
+#[cfg(feature = "cluster")]
+use mesh_controller::cluster::ClusterConfig;
+use mesh_controller::serve::StandaloneConfig;
 use mesh_model::TrustDomain;
 
 /// The control plane: objects in, resources and certificates out.
 #[derive(Debug, Parser)]
 #[command(name = "service-mesh-controller", version)]
 pub(crate) struct Arguments {
-    /// Folder or file with the objects
+    /// Folder or file with the objects, or `kubernetes` for those of an API server
     #[arg(long, env = "MESH_SOURCE", value_name = "PATH")]
     pub(crate) source: PathBuf,
     /// Folder for the authority's sealed keys, join tokens (`tokens/NAMESPACE/ACCOUNT`) and roots.pem
     #[arg(long, env = "MESH_STATE", value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    /// Where discovery and certificates are served
-    #[arg(long, env = "MESH_LISTEN", default_value = "127.0.0.1:15012", value_name = "ADDRESS")]
-    pub(crate) listen: SocketAddr,
-    /// Where /ready and /metrics are served
-    #[arg(long, env = "MESH_READINESS", default_value = "127.0.0.1:15020", value_name = "ADDRESS")]
-    pub(crate) readiness: SocketAddr,
+    /// Where discovery and certificates are served: port 15012 of this machine alone, or of the whole pod
+    #[arg(long, env = "MESH_LISTEN", value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where /ready and /metrics are served: port 15020 of this machine alone, or of the whole pod
+    #[arg(long, env = "MESH_READINESS", value_name = "ADDRESS")]
+    readiness: Option<SocketAddr>,
     /// The trust domain of all identities
     #[arg(long, env = "MESH_TRUST_DOMAIN", default_value = "cluster.local", value_name = "NAME")]
     pub(crate) trust_domain: TrustDomain,
     /// How findings are printed
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) output: Output,
+    #[cfg(feature = "cluster")]
+    #[command(flatten)]
+    cluster: ClusterArguments,
+}
+
+/// What only a control plane on Kubernetes needs.
+#[cfg(feature = "cluster")]
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "With `--source kubernetes`")]
+struct ClusterArguments {
+    /// Gateway classes with this controller name are ours
+    #[arg(
+        long,
+        env = "MESH_CONTROLLER_NAME",
+        default_value = "mesh.io/gateway-controller",
+        value_name = "NAME"
+    )]
+    controller_name: String,
+    /// The namespace of the control plane
+    #[arg(long, env = "MESH_NAMESPACE", default_value = "service-mesh-system", value_name = "NAME")]
+    namespace: String,
+    /// The image of the gateways' proxies
+    #[arg(
+        long,
+        env = "MESH_PROXY_IMAGE",
+        default_value = "service-mesh/mesh-proxy:dev",
+        value_name = "IMAGE"
+    )]
+    proxy_image: String,
+    /// Whether replicas agree who of them writes
+    #[arg(long, env = "MESH_LEADER_ELECTION", default_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    leader_election: bool,
+    /// The name of this replica, such as its pod's
+    #[arg(long, env = "MESH_REPLICA", value_name = "NAME")]
+    replica: Option<String>,
+    /// File with the key that seals the authority's state; without it the key is kept in the Secret mesh-ca-key
+    #[arg(long, env = "MESH_AUTHORITY_KEY", value_name = "FILE")]
+    authority_key: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// Whether objects come from an API server.
+    pub(crate) fn is_kubernetes(&self) -> bool {
+        self.source == Path::new("kubernetes")
+    }
+
+    /// Ports of all interfaces in a pod, which is reached from others, and of this machine elsewhere.
+    fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        let host = match self.is_kubernetes() {
+            true => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            false => IpAddr::from(Ipv4Addr::LOCALHOST),
+        };
+        let or_at =
+            |address: Option<SocketAddr>, port| address.unwrap_or_else(|| SocketAddr::new(host, port));
+        (or_at(self.listen, 15012), or_at(self.readiness, 15020))
+    }
+
+    /// The settings of a control plane over files.
+    pub(crate) fn standalone(self) -> StandaloneConfig {
+        let (listen, readiness) = self.addresses();
+        let Self { source, state, trust_domain, .. } = self;
+        StandaloneConfig { source, state, listen, readiness: Some(readiness), trust_domain }
+    }
+
+    /// The settings of a control plane on Kubernetes.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn cluster(self) -> ClusterConfig {
+        let (listen, readiness) = self.addresses();
+        let Self { trust_domain, cluster, .. } = self;
+        let ClusterArguments {
+            controller_name,
+            namespace,
+            proxy_image,
+            leader_election,
+            replica,
+            authority_key,
+        } = cluster;
+        let replica = replica.or_else(host_name).unwrap_or_else(random_name);
+        ClusterConfig {
+            controller_name,
+            namespace,
+            proxy_image,
+            trust_domain,
+            leader_election,
+            replica,
+            listen,
+            readiness,
+            authority_key,
+        }
+    }
+}
+
+/// The pod's name, unless the pod has the node's network.
+#[cfg(feature = "cluster")]
+#[allow(clippy::disallowed_methods, reason = "this file reads the environment")]
+fn host_name() -> Option<String> {
+    std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty())
+}
+
+#[cfg(feature = "cluster")]
+fn random_name() -> String {
+    format!("replica-{:08x}", u32::from_be_bytes(mesh_rt::random::secure()))
 }
 
 /// How findings are printed.

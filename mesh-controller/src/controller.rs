@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::local::Replica;
 use crate::source::Snapshot;
 use crate::status::ObjectStatus;
-use crate::store::ObjectStore;
+use crate::store::{ObjectKey, ObjectStore};
 use crate::translate::{Changes, Settings, Translator, locate, refused_policies};
 
 /// What the control plane holds at one moment.
@@ -74,25 +74,41 @@ impl Controller {
 
     /// Takes the objects of a snapshot; only those that changed are translated again.
     pub fn take(&mut self, snapshot: Snapshot) {
-        let changes = Changes {
-            refused_policies: Some(refused_policies(&snapshot)),
-            time: self.now(),
-            ..Changes::between(&self.snapshot.store, &snapshot.store)
+        let changes = Changes::between(&self.snapshot.store, &snapshot.store);
+        self.replace(snapshot, changes, true);
+    }
+
+    /// As [`Self::take`] when it is known which objects may have changed, so that nothing else is looked at.
+    pub fn take_changed(&mut self, snapshot: Snapshot, keys: impl IntoIterator<Item = ObjectKey>) {
+        let changed = |key: &ObjectKey| match (self.snapshot.store.find(key), snapshot.store.find(key)) {
+            (Some(before), Some(now)) => !Arc::ptr_eq(before, now) && !before.same(now),
+            (before, now) => before.is_some() != now.is_some(),
         };
+        let keys: Vec<ObjectKey> = keys.into_iter().filter(changed).collect();
+        let changes = Changes::of_keys(keys, &snapshot.store);
+        let findings_moved = !Arc::ptr_eq(&self.snapshot.findings, &snapshot.findings);
+        self.replace(snapshot, changes, findings_moved);
+    }
+
+    fn replace(&mut self, snapshot: Snapshot, changes: Changes, findings_moved: bool) {
+        let refused_policies = Some(refused_policies(&snapshot));
         self.snapshot = snapshot;
-        self.update(changes, true);
+        self.update(
+            Changes { refused_policies, time: self.now(), ..changes },
+            Moved { store: true, findings: findings_moved },
+        );
         self.cache.mark_synced();
     }
 
     /// Takes the replicas of a process that run now.
     pub fn take_replicas(&mut self, process: ObjectName, replicas: Vec<Replica>) {
         let changes = Changes { replicas: vec![(process, replicas)], time: self.now(), ..Changes::default() };
-        self.update(changes, false);
+        self.update(changes, Moved::default());
     }
 
     /// Looks at the clock: certificates may have ended. To be called now and then.
     pub fn tick(&mut self) {
-        self.update(Changes { time: self.now(), ..Changes::default() }, false);
+        self.update(Changes { time: self.now(), ..Changes::default() }, Moved::default());
     }
 
     fn now(&self) -> Option<u64> {
@@ -101,13 +117,13 @@ impl Controller {
     }
 
     /// Streams are told first, onlookers second.
-    fn update(&mut self, changes: Changes, objects_moved: bool) {
+    fn update(&mut self, changes: Changes, moved: Moved) {
         let update = self.translator.update(changes);
         let sizes_changed = self.publish(&update.delta);
-        let findings = (objects_moved || sizes_changed || update.findings_changed).then(|| self.findings());
+        let findings = (moved.findings || sizes_changed || update.findings_changed).then(|| self.findings());
         let statuses = update.statuses_changed.then(|| self.translator.statuses());
         let resources_changed = !(update.delta.set.is_empty() && update.delta.removed.is_empty());
-        let changed = objects_moved || resources_changed || findings.is_some() || statuses.is_some();
+        let changed = moved.store || resources_changed || findings.is_some() || statuses.is_some();
         // Whoever watches may answer by telling something: an update without change must end there.
         self.view.send_if_modified(|view| {
             view.store = self.snapshot.store.clone();
@@ -147,6 +163,15 @@ impl Controller {
         }
         changed
     }
+}
+
+/// What an update brings beside the changes that are translated.
+#[derive(Clone, Copy, Default)]
+struct Moved {
+    /// The store is another one, be it by a status alone.
+    store: bool,
+    /// Findings of the source, or places of objects, are others.
+    findings: bool,
 }
 
 impl fmt::Debug for Controller {

@@ -3,7 +3,6 @@
 #![doc = include_str!("../README.md")]
 
 #[cfg(feature = "cluster")]
-#[allow(dead_code, unused_imports, reason = "its callers are being added")]
 pub mod cluster;
 pub mod controller;
 pub mod local;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use mesh_controller::serve::{Event, Standalone, StandaloneConfig};
+use mesh_controller::serve::{Event, Standalone};
 use mesh_model::{Code, Finding};
 use mesh_rt::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,20 +30,44 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { source, state, listen, readiness, trust_domain, output } = arguments;
+    let mut printer = Printer { output: arguments.output, known: Arc::from([]) };
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-    let readiness = Some(readiness);
-    let config = StandaloneConfig { source, state, listen, readiness, trust_domain };
-    let standalone = Standalone::start(config, SystemClock::shared())?;
-    let mut printer = Printer { output, known: Arc::from([]) };
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     };
-    Ok(standalone.run(|event| printer.print(event), shutdown).await?)
+    let tell = |event| printer.print(event);
+    if arguments.is_kubernetes() {
+        return on_kubernetes(arguments, tell, shutdown).await;
+    }
+    let standalone = Standalone::start(arguments.standalone(), SystemClock::shared())?;
+    Ok(standalone.run(tell, shutdown).await?)
+}
+
+#[cfg(feature = "cluster")]
+async fn on_kubernetes(
+    arguments: Arguments,
+    tell: impl FnMut(Event),
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let mut shutdown = std::pin::pin!(shutdown);
+    let cluster = tokio::select! {
+        cluster = mesh_controller::cluster::Cluster::start(arguments.cluster(), SystemClock::shared()) => cluster?,
+        () = &mut shutdown => return Ok(()),
+    };
+    Ok(cluster.run(tell, shutdown).await?)
+}
+
+#[cfg(not(feature = "cluster"))]
+async fn on_kubernetes(
+    _: Arguments,
+    _: impl FnMut(Event),
+    _: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    anyhow::bail!("this binary was built without the feature `cluster`, which knows API servers")
 }
 
 /// Prints what is new, and what is no longer wrong.

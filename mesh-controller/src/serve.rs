@@ -1,5 +1,6 @@
 //! The control plane's port: discovery and certificates over TLS. Who may ask is decided by the services.
 
+mod own;
 mod readiness;
 mod standalone;
 mod tokens;
@@ -14,7 +15,8 @@ use mesh_ca::tls::{ClientAuth, PeerTls, TlsError, server_config};
 use mesh_xds::server::AdsService;
 use tokio::net::TcpListener;
 
-pub use readiness::readiness;
+pub(crate) use own::{AbortOnDrop, listen_on, own_identity, roots_pem};
+pub use readiness::{Shown, readiness};
 pub use standalone::{Event, Standalone, StandaloneConfig, StandaloneError};
 pub use tokens::Tokens;
 

@@ -113,6 +113,17 @@ impl Timestamp {
         &self.text
     }
 
+    /// A moment of a clock, in microseconds and UTC. Moments before 1970 read as its first.
+    pub fn from_wall(time: std::time::SystemTime) -> Self {
+        let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let (seconds, micros) = (since.as_secs(), since.subsec_micros());
+        let (year, month, day) = civil(seconds / 86_400);
+        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z");
+        let micros = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+        Self { text, micros }
+    }
+
     /// Microseconds since 1970, leap seconds not counted.
     pub const fn unix_micros(&self) -> i64 {
         self.micros
@@ -215,6 +226,20 @@ const fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
     let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     year * 365 + leap_days + day_of_year - 719_468
+}
+
+/// The other way: year, month and day of a number of days after 1970, counted in 400-year cycles that begin on
+/// 1 March of the year 0.
+const fn civil(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let (cycle, day_of_cycle) = (shifted / 146_097, shifted % 146_097);
+    let leap_days = day_of_cycle / 1460 - day_of_cycle / 36_524 + day_of_cycle / 146_096;
+    let year_of_cycle = (day_of_cycle - leap_days) / 365;
+    let day_of_year = day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    (cycle * 400 + year_of_cycle + (month <= 2) as u64, month, day)
 }
 
 impl TryFrom<String> for Timestamp {

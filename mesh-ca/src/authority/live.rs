@@ -166,6 +166,28 @@ impl Authority {
         self.change(|hierarchy, now| hierarchy.rotate_root(now).map(|()| vec![Step::AnnounceRoot])).map(drop)
     }
 
+    /// Takes over what another process that shares the store has saved since. Returns whether there was
+    /// something. Blocks on the store.
+    ///
+    /// # Errors
+    /// When the store cannot be read or opened; what is held stays in force then.
+    pub fn reload(&self) -> Result<bool, AuthorityError> {
+        let Some(sealed) = &self.sealed else { return Ok(false) };
+        let Some(bytes) = sealed.store.load()? else { return Ok(false) };
+        let purpose = purpose(&self.trust_domain());
+        let opened = open(&bytes, &sealed.key, &purpose).map_err(|source| sealed.unopened(source))?;
+        let mut held = self.lock();
+        let mut generation = sealed.generation.lock().unwrap_or_else(PoisonError::into_inner);
+        if opened.generation <= *generation {
+            return Ok(false);
+        }
+        let (hierarchy, _) = stored::decode(&opened.content, held.policy)?;
+        let bundle = hierarchy.bundle()?;
+        (*held, *generation) = (hierarchy, opened.generation);
+        self.trust.insert(bundle);
+        Ok(true)
+    }
+
     /// Ticks for ever. Dropping the future ends it between two steps.
     pub async fn run(self: Arc<Self>) {
         loop {
@@ -247,6 +269,11 @@ impl Authority {
 }
 
 impl Sealed {
+    fn unopened(&self, source: crate::store::UnsealError) -> AuthorityError {
+        let previous = self.store.previous_generation();
+        AuthorityError::Store(StoreError::Sealed { name: self.store.name(), source, previous })
+    }
+
     fn save(&self, hierarchy: &Hierarchy) -> Result<(), AuthorityError> {
         let mut generation = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
         let content = stored::encode(hierarchy);

@@ -89,6 +89,7 @@ fn encoded(bundles: &TrustBundles) -> Vec<Bundle> {
 fn refused(error: &AttestError) -> Status {
     match error {
         AttestError::Busy => Status::resource_exhausted(error.to_string()),
+        AttestError::Unavailable(_) => Status::unavailable(error.to_string()),
         AttestError::NoEvidence => Status::unauthenticated(error.to_string()),
         AttestError::Refused(_) | AttestError::Token(_) => Status::permission_denied(error.to_string()),
     }

@@ -128,6 +128,13 @@ pub fn seal(content: &[u8], key: &SealingKey, purpose: &str, generation: u64) ->
     sealed
 }
 
+/// The number that the writer gave to sealed bytes; none when they are no sealed store. It is not verified: use
+/// it to order writers that are trusted with the bytes.
+pub fn generation(sealed: &[u8]) -> Option<u64> {
+    let rest = sealed.strip_prefix(MAGIC)?.get(2..)?;
+    rest.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
 /// Opens sealed bytes.
 ///
 /// # Errors

@@ -135,6 +135,7 @@ impl Api {
     }
 
     /// Removes an object.
+    #[allow(dead_code, reason = "for the writer of gateways")]
     pub(crate) async fn delete(&self, path: &str) -> Result<Value, CallError> {
         self.call(Method::DELETE, path, None).await
     }
@@ -188,5 +189,76 @@ impl Api {
 impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Api")
+    }
+}
+
+#[cfg(test)]
+pub(super) mod fake {
+    //! An API server in the test: a function from a request to an answer.
+
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use http::{Request, Response, StatusCode};
+    use http_body_util::BodyExt as _;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::Api;
+
+    /// A request as the server sees it.
+    #[derive(Debug, Clone)]
+    pub(crate) struct Call {
+        pub(crate) method: String,
+        pub(crate) path: String,
+        pub(crate) query: String,
+        pub(crate) body: Value,
+    }
+
+    /// What the server answers: a status and a text.
+    pub(crate) type Answer = (u16, String);
+
+    /// An answer with a value.
+    pub(crate) fn ok(value: Value) -> Answer {
+        (200, value.to_string())
+    }
+
+    /// A failure in the server's form.
+    pub(crate) fn status(code: u16) -> Answer {
+        let value = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+            "message": format!("answered {code}"), "reason": "Test"});
+        (code, value.to_string())
+    }
+
+    /// The messages of a watch, which ends after them.
+    pub(crate) fn watch(messages: &[Value]) -> Answer {
+        (200, messages.iter().map(|message| format!("{message}\n")).collect())
+    }
+
+    /// A server, and what it was asked.
+    pub(crate) fn server(
+        answer: impl FnMut(&Call) -> Answer + Send + 'static,
+    ) -> (Api, Arc<Mutex<Vec<Call>>>) {
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let (seen, answer) = (Arc::clone(&calls), Arc::new(Mutex::new(answer)));
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
+            async move {
+                let (head, body) = request.into_parts();
+                let bytes = body.collect().await.expect("a body").to_bytes();
+                let call = Call {
+                    method: head.method.to_string(),
+                    path: head.uri.path().to_owned(),
+                    query: head.uri.query().unwrap_or_default().to_owned(),
+                    body: serde_json::from_slice(&bytes).unwrap_or_default(),
+                };
+                seen.lock().expect("no panic before").push(call.clone());
+                let (code, text) = (answer.lock().expect("no panic before"))(&call);
+                let mut response = Response::new(Body::from(text.into_bytes()));
+                *response.status_mut() = StatusCode::from_u16(code).expect("a status");
+                Ok::<_, Infallible>(response)
+            }
+        });
+        (Api(kube::Client::new(service, "default")), calls)
     }
 }

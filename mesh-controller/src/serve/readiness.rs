@@ -49,7 +49,7 @@ fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
     let (status, text) = match request.uri().path() {
         "/metrics" => (StatusCode::OK, metrics(shown)),
         "/ready" if shown.cache.snapshot().is_synced() => (StatusCode::OK, "ready\n".to_owned()),
-        "/ready" => (StatusCode::SERVICE_UNAVAILABLE, "the files have not been read yet\n".to_owned()),
+        "/ready" => (StatusCode::SERVICE_UNAVAILABLE, "not every object has been read yet\n".to_owned()),
         _ => (StatusCode::NOT_FOUND, "there are /ready and /metrics\n".to_owned()),
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));

@@ -8,10 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_ca::attest::{Attestor, Attestors, PeerSvidAttestor};
-use mesh_ca::rotate::InProcess;
 use mesh_ca::store::{FileStore, KeyFile, StoreError};
-use mesh_ca::tls::PeerTls;
-use mesh_ca::{Authority, AuthorityError, Policy, Rotation, SvidSource};
+use mesh_ca::{Authority, AuthorityError, Policy};
 use mesh_model::{Finding, SpiffeId, TrustDomain};
 use mesh_rt::SharedClock;
 use mesh_xds::server::AdsService;
@@ -20,9 +18,8 @@ use tokio::sync::watch;
 
 use super::readiness::{Shown, readiness};
 use super::tokens::{Tokens, replace};
-use super::{ServeError, Services, serve};
+use super::{AbortOnDrop, ServeError, Services, listen_on, own_identity, roots_pem, serve};
 use crate::controller::{Controller, View};
-use crate::objects::scalar::base64_encode;
 use crate::source::{self, Snapshot, SourceError};
 use crate::translate::Settings;
 
@@ -110,7 +107,6 @@ pub struct Standalone {
     ads: AdsService,
     tokens: Option<Arc<Tokens>>,
     state: Option<PathBuf>,
-    clock: SharedClock,
 }
 
 impl Standalone {
@@ -126,7 +122,8 @@ impl Standalone {
         let mut snapshots = source::watch(&source)?;
         let first = snapshots.borrow_and_update().clone();
         controller.take(first);
-        let listener = listen_on(listen)?;
+        let failed = |(address, error)| StandaloneError::Listen { address, error };
+        let listener = listen_on(listen).map_err(failed)?;
         let address =
             listener.local_addr().map_err(|error| StandaloneError::Listen { address: listen, error })?;
         let tokens = match &state {
@@ -140,7 +137,7 @@ impl Standalone {
         let standalone = Self {
             ads: controller.ads(),
             identity: SpiffeId::for_service_account(&trust_domain, ACCOUNT.0, ACCOUNT.1)?,
-            ready: readiness.map(listen_on).transpose()?,
+            ready: readiness.map(listen_on).transpose().map_err(failed)?,
             controller,
             snapshots,
             listener: Some(listener),
@@ -148,7 +145,6 @@ impl Standalone {
             authority,
             tokens,
             state,
-            clock,
         };
         standalone.write_state()?;
         Ok(standalone)
@@ -185,9 +181,9 @@ impl Standalone {
             cache: self.controller.cache().clone(),
             fleet: self.ads.fleet().clone(),
         };
-        let ready = ready.map(|listener| AbortOnDrop(tokio::spawn(readiness(listener, shown))));
-        let rotating = AbortOnDrop(tokio::spawn(Arc::clone(&self.authority).run()));
-        let (peer, renewing) = self.own_identity()?;
+        let ready = ready.map(|listener| AbortOnDrop::spawn(readiness(listener, shown)));
+        let rotating = AbortOnDrop::spawn(Arc::clone(&self.authority).run());
+        let (peer, renewing) = own_identity(&self.authority, &self.identity)?;
         let mut attestors: Vec<Arc<dyn Attestor>> = Vec::new();
         if let Some(tokens) = &self.tokens {
             attestors.push(Arc::clone(tokens) as _);
@@ -242,18 +238,6 @@ impl Standalone {
         }
     }
 
-    /// The control plane's own certificate, renewed as long as the guard is kept.
-    fn own_identity(&self) -> Result<(PeerTls, AbortOnDrop), StandaloneError> {
-        let source = SvidSource::empty(self.clock.clone());
-        source.publish(self.authority.issue_svid(&self.identity)?);
-        let issuance = InProcess::new(Arc::clone(&self.authority), self.identity.clone());
-        let rotation = Rotation::new(Arc::clone(&source), self.authority.trust(), issuance);
-        let renewing = AbortOnDrop(tokio::spawn(async move {
-            rotation.run().await;
-        }));
-        Ok((PeerTls::new(source, self.authority.trust()), renewing))
-    }
-
     fn keep_state(&self) {
         if let Err(error) = self.write_state() {
             tracing::error!(%error, "the state folder cannot be written");
@@ -265,8 +249,7 @@ impl Standalone {
         let (Some(state), Some(tokens)) = (&self.state, &self.tokens) else { return Ok(()) };
         let failed = |path: PathBuf| move |error| StandaloneError::State { path, error };
         let roots = state.join("roots.pem");
-        let bundle = self.authority.bundle();
-        let text: String = bundle.roots().map(|root| pem(root)).collect();
+        let text = roots_pem(&self.authority.bundle());
         replace(&roots, text.as_bytes(), 0o644).map_err(failed(roots.clone()))?;
         let address = state.join("address");
         replace(&address, self.address.to_string().as_bytes(), 0o644).map_err(failed(address.clone()))?;
@@ -275,20 +258,6 @@ impl Standalone {
             view.mesh.all_workloads().map(|workload| workload.identity.clone()).collect();
         tokens.offer(identities).map_err(failed(state.join("tokens")))
     }
-}
-
-/// A task that ends with its owner.
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-fn listen_on(address: SocketAddr) -> Result<TcpListener, StandaloneError> {
-    let listener = mesh_rt::net::listen_tcp(address, false).and_then(TcpListener::from_std);
-    listener.map_err(|error| StandaloneError::Listen { address, error })
 }
 
 /// The authority of the state folder, sealed under a key file beside it; one in memory without a folder.
@@ -303,12 +272,4 @@ fn open_authority(
     let key = KeyFile::load_or_create(&state.join("authority.key"))?;
     let store = FileStore::new(state.join("authority.sealed"));
     Ok(Authority::open(trust_domain.clone(), Policy::default(), clock.clone(), store, key)?)
-}
-
-/// One certificate in PEM (RFC 7468, section 5).
-fn pem(der: &[u8]) -> String {
-    let text = base64_encode(der);
-    let lines: Vec<&str> =
-        (0..text.len()).step_by(64).map(|at| &text[at..(at + 64).min(text.len())]).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }

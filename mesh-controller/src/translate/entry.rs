@@ -86,12 +86,16 @@ impl Changes {
 
     /// What changed from one snapshot of the store to a later one.
     pub fn between(earlier: &ObjectStore, later: &ObjectStore) -> Self {
+        Self::of_keys(later.changes_since(earlier), later)
+    }
+
+    /// These objects as they are in a snapshot now.
+    pub fn of_keys(keys: impl IntoIterator<Item = ObjectKey>, now: &ObjectStore) -> Self {
         let change = |key: ObjectKey| {
-            let entry = later.find(&key).map(|stored| Arc::new(Entry::of(stored)));
+            let entry = now.find(&key).map(|stored| Arc::new(Entry::of(stored)));
             (key.kind, key.name, entry)
         };
-        let objects = later.changes_since(earlier).into_iter().map(change).collect();
-        Self { objects, ..Self::default() }
+        Self { objects: keys.into_iter().map(change).collect(), ..Self::default() }
     }
 }
 

@@ -1,0 +1,150 @@
+//! Who asks for a first certificate: projected tokens of service accounts, judged by the API server
+//! (`TokenReview`). A server that does not answer means no certificate; those who have one renew it without.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use mesh_ca::attest::{AttestError, Attesting, Attestor, Evidence};
+use mesh_model::{SpiffeId, TrustDomain};
+use mesh_rt::SharedClock;
+use serde_json::{Value, json};
+
+use super::client::{Api, Fault};
+
+/// Whom a token must be meant for.
+const AUDIENCE: &str = "mesh-ca";
+/// How long a judgement holds: long enough for a client that tries again, short enough for a deleted pod.
+const MEMORY: Duration = Duration::from_secs(10);
+/// Most judgements that are remembered.
+const REMEMBERED: usize = 1024;
+/// Longest token that is looked at, in bytes.
+const LONGEST: usize = 8192;
+/// Reviews per second, and how many may come at once.
+const RATE: (f64, f64) = (50.0, 100.0);
+
+type Judgement = Result<SpiffeId, String>;
+
+/// Judges tokens by asking the API server.
+pub(super) struct TokenReviewer {
+    api: Api,
+    trust_domain: TrustDomain,
+    clock: SharedClock,
+    state: Mutex<State>,
+}
+
+struct State {
+    known: BTreeMap<[u8; 32], (Instant, Judgement)>,
+    allowance: f64,
+    counted: Instant,
+}
+
+impl TokenReviewer {
+    pub(super) fn new(api: Api, trust_domain: TrustDomain, clock: SharedClock) -> Self {
+        let state = State { known: BTreeMap::new(), allowance: RATE.1, counted: clock.monotonic() };
+        Self { api, trust_domain, clock, state: Mutex::new(state) }
+    }
+
+    async fn judge(&self, token: &str) -> Result<SpiffeId, AttestError> {
+        if token.len() > LONGEST {
+            return Err(AttestError::Refused("the token is too long".to_owned()));
+        }
+        let mut mark = [0; 32];
+        mark.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        let remembered = self.lock().recall(&mark, self.clock.monotonic())?;
+        if let Some(judgement) = remembered {
+            return judgement.map_err(AttestError::Refused);
+        }
+        let spec = json!({"token": token, "audiences": [AUDIENCE]});
+        let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec});
+        let answer = self.api.create("/apis/authentication.k8s.io/v1/tokenreviews", &review).await;
+        let judgement = match answer {
+            Ok(answer) => verdict(&answer, &self.trust_domain),
+            Err(error) if error.fault() == Fault::Refused => Err("the token cannot be read".to_owned()),
+            Err(error) => {
+                return Err(AttestError::Unavailable(format!("the token cannot be judged: {error}")));
+            }
+        };
+        self.lock().remember(mark, self.clock.monotonic(), judgement.clone());
+        judgement.map_err(AttestError::Refused)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// What was judged before; none when the server may be asked.
+    fn recall(&mut self, mark: &[u8; 32], now: Instant) -> Result<Option<Judgement>, AttestError> {
+        let fresh = |(at, _): &&(Instant, Judgement)| now.saturating_duration_since(*at) < MEMORY;
+        if let Some((_, judgement)) = self.known.get(mark).filter(fresh) {
+            return Ok(Some(judgement.clone()));
+        }
+        let passed = now.saturating_duration_since(self.counted).as_secs_f64();
+        self.allowance = (self.allowance + passed * RATE.0).min(RATE.1);
+        self.counted = now;
+        if self.allowance < 1.0 {
+            return Err(AttestError::Unavailable("too many tokens at once, try again later".to_owned()));
+        }
+        self.allowance -= 1.0;
+        Ok(None)
+    }
+
+    fn remember(&mut self, mark: [u8; 32], now: Instant, judgement: Judgement) {
+        if self.known.len() >= REMEMBERED {
+            self.known.retain(|_, (at, _)| now.saturating_duration_since(*at) < MEMORY);
+        }
+        if self.known.len() < REMEMBERED {
+            self.known.insert(mark, (now, judgement));
+        }
+    }
+}
+
+/// The identity that a review proves, or why it proves none.
+fn verdict(answer: &Value, trust_domain: &TrustDomain) -> Judgement {
+    let status = answer.get("status").unwrap_or(&Value::Null);
+    if status.get("authenticated") != Some(&Value::Bool(true)) {
+        let error = status.get("error").and_then(Value::as_str).unwrap_or("it is not valid");
+        return Err(format!("the token is refused: {error}"));
+    }
+    let audiences = status.get("audiences").and_then(Value::as_array);
+    if !audiences.is_some_and(|audiences| audiences.iter().any(|audience| audience == AUDIENCE)) {
+        return Err(format!("the token is not meant for {AUDIENCE}"));
+    }
+    let name = status.pointer("/user/username").and_then(Value::as_str).unwrap_or_default();
+    let account = name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+    let Some((namespace, account)) = account else {
+        return Err(format!("{name:?} is no service account"));
+    };
+    let pod = |field: &str| {
+        let values = status.pointer("/user/extra").and_then(|extra| extra.get(field));
+        values.and_then(|values| values.get(0)).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let (pod, uid) =
+        (pod("authentication.kubernetes.io/pod-name"), pod("authentication.kubernetes.io/pod-uid"));
+    tracing::info!(target: "mesh_ca::audit", namespace, account, pod, uid, "token accepted");
+    SpiffeId::for_service_account(trust_domain, namespace, account).map_err(|error| error.to_string())
+}
+
+impl Attestor for TokenReviewer {
+    fn attest<'a>(&'a self, evidence: Evidence<'a>) -> Attesting<'a> {
+        Box::pin(async move {
+            match evidence.token {
+                Some(token) => self.judge(token).await,
+                None => Err(AttestError::NoEvidence),
+            }
+        })
+    }
+}
+
+impl fmt::Debug for TokenReviewer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenReviewer").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
