@@ -60,8 +60,17 @@ struct ClusterArguments {
         value_name = "IMAGE"
     )]
     proxy_image: String,
-    /// Whether replicas agree who of them writes
-    #[arg(long, env = "MESH_LEADER_ELECTION", default_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    /// Whether replicas agree who of them writes; `--leader-election=false` for a single one
+    #[arg(
+        long,
+        env = "MESH_LEADER_ELECTION",
+        default_value_t = true,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set,
+        value_name = "BOOL"
+    )]
     leader_election: bool,
     /// The name of this replica, such as its pod's
     #[arg(long, env = "MESH_REPLICA", value_name = "NAME")]
