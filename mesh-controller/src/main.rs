@@ -12,6 +12,10 @@ use mesh_controller::serve::{Event, Standalone};
 use mesh_model::{Code, Finding};
 use mesh_rt::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use config::{Arguments, Output};
 
@@ -21,7 +25,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).init();
+    // The Kubernetes client says once more what we say about each failed call.
+    let targets = Targets::new().with_default(LevelFilter::INFO).with_target("kube_client", LevelFilter::OFF);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+    tracing_subscriber::registry().with(lines.with_filter(targets)).init();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime.context("the runtime").and_then(|runtime| runtime.block_on(run(arguments)));
     let Err(error) = outcome else { return ExitCode::SUCCESS };

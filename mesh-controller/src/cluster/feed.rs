@@ -26,7 +26,7 @@ const WATCH_SECONDS: u64 = 290;
 /// Silence after which a watch counts as dead. Servers send bookmarks about every minute.
 const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + 30);
 /// First and longest time between two attempts.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
 /// Whether somebody still takes the updates.
 type Taken = Result<(), CallError>;
@@ -58,7 +58,10 @@ impl Feed {
                 Ok(version) => from = version,
                 Err(error) => {
                     let kind = self.resource.kind.as_str();
-                    tracing::warn!(kind, %error, "objects are not up to date; trying again");
+                    match self.pauses.is_first() {
+                        true => tracing::warn!(kind, %error, "objects are not up to date; trying again"),
+                        false => tracing::debug!(kind, %error, "objects are not up to date; trying again"),
+                    }
                     // Only a forgotten version needs everything anew.
                     from = Some(Arc::clone(&self.newest)).filter(|newest| {
                         error.fault() != Fault::Gone && !newest.is_empty() && from.is_some()
@@ -186,6 +189,11 @@ impl Default for Pauses {
 impl Pauses {
     pub(super) const fn reset(&mut self) {
         self.next = PAUSES.0;
+    }
+
+    /// Whether there was no attempt before. What is said once need not be said at every attempt.
+    pub(super) fn is_first(&self) -> bool {
+        self.next == PAUSES.0
     }
 
     pub(super) async fn wait(&mut self) {

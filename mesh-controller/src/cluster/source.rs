@@ -107,7 +107,9 @@ impl Feeds {
                     tokio::time::sleep(LOOK).await;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "it is not known which kinds are served; trying again");
+                    if pauses.is_first() {
+                        tracing::warn!(%error, "it is not known which kinds are served; trying again");
+                    }
                     pauses.wait().await;
                 }
             }
