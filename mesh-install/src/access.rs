@@ -28,7 +28,7 @@ pub fn cluster_rules() -> Vec<Json> {
             "which of our kinds the API server serves, and in which versions",
             "apiextensions.k8s.io",
             &["customresourcedefinitions"],
-            READ,
+            &["get"],
         ),
         Rule::new(
             "a proxy shows the token of its account before it has a certificate",
@@ -57,16 +57,21 @@ pub fn cluster_rules() -> Vec<Json> {
 /// Permissions in the controller's own namespace.
 pub fn namespace_rules() -> Vec<Json> {
     let rules = [
-        Rule::new("the key of the authority is kept in a Secret", "", &["secrets"], &["create"]),
+        Rule::new(
+            "the authority's state and the key that seals it are kept in Secrets",
+            "",
+            &["secrets"],
+            &["create"],
+        ),
         Rule {
             names: &["mesh-ca"],
-            ..Rule::new("and in this one only", "", &["secrets"], &["patch", "update"])
+            ..Rule::new("of which only the state is ever written again", "", &["secrets"], &["update"])
         },
         Rule::new(
             "one of several controllers writes: the one that holds the Lease",
             "coordination.k8s.io",
             &["leases"],
-            &["create", "get", "list", "patch", "update", "watch"],
+            &["create", "get", "update"],
         ),
     ];
     rules.iter().map(Rule::json).collect()
@@ -118,7 +123,8 @@ fn read_kinds() -> impl Iterator<Item = ObjectKind> {
 }
 
 fn has_status(kind: ObjectKind) -> bool {
-    ![group::CORE, group::DISCOVERY].contains(&kind.group()) && kind != ObjectKind::ReferenceGrant
+    let upstream = kind.group().starts_with("gateway.networking.") && kind != ObjectKind::ReferenceGrant;
+    upstream || kind.group() == group::SECURITY
 }
 
 /// The name of a kind in paths and permissions.

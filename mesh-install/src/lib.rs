@@ -3,6 +3,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod access;
+pub mod definitions;
 pub mod manifest;
 pub mod render;
 pub mod values;

@@ -12,6 +12,7 @@ pub const NAMESPACE: &str = "service-mesh-system";
 /// The group of the Gateway API.
 pub const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
 
+const RBAC: &str = "rbac.authorization.k8s.io/v1";
 const CONTROL_PORT: u16 = 15012;
 const METRICS_PORT: u16 = 15020;
 
@@ -30,10 +31,10 @@ pub struct Rendered {
 pub fn render(values: &Values, namespace: &str) -> Rendered {
     let objects = vec![
         account(namespace),
-        named("rbac.authorization.k8s.io/v1", "ClusterRole", None, json!({"rules": cluster_rules()})),
-        binding("ClusterRole", None, namespace),
-        named("rbac.authorization.k8s.io/v1", "Role", Some(namespace), json!({"rules": namespace_rules()})),
-        binding("Role", Some(namespace), namespace),
+        cluster_role(namespace),
+        cluster_binding(namespace),
+        named(RBAC, "Role", Some(namespace), json!({"rules": namespace_rules()})),
+        binding(namespace),
         service(namespace),
         deployment(values, namespace),
     ];
@@ -74,12 +75,33 @@ fn account(namespace: &str) -> Json {
     named("v1", "ServiceAccount", Some(namespace), json!({}))
 }
 
-fn binding(role: &str, of: Option<&str>, namespace: &str) -> Json {
-    let rest = json!({
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": NAME},
+/// What is not in a namespace carries the namespace in its name, so that two installations do not share it.
+fn cluster_name(namespace: &str) -> String {
+    if namespace == NAMESPACE { NAME.to_owned() } else { format!("{NAME}-{namespace}") }
+}
+
+fn cluster_role(namespace: &str) -> Json {
+    let mut role = named(RBAC, "ClusterRole", None, json!({"rules": cluster_rules()}));
+    role["metadata"]["name"] = json!(cluster_name(namespace));
+    role
+}
+
+fn cluster_binding(namespace: &str) -> Json {
+    let name = cluster_name(namespace);
+    let mut binding = named(RBAC, "ClusterRoleBinding", None, grant("ClusterRole", &name, namespace));
+    binding["metadata"]["name"] = json!(name);
+    binding
+}
+
+fn binding(namespace: &str) -> Json {
+    named(RBAC, "RoleBinding", Some(namespace), grant("Role", NAME, namespace))
+}
+
+fn grant(role: &str, name: &str, namespace: &str) -> Json {
+    json!({
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}],
-    });
-    named("rbac.authorization.k8s.io/v1", &format!("{role}Binding"), of, rest)
+    })
 }
 
 fn service(namespace: &str) -> Json {
@@ -170,7 +192,6 @@ fn arguments(values: &Values) -> Vec<String> {
         format!("--trust-domain={}", values.trust_domain),
         "--namespace=$(POD_NAMESPACE)".to_owned(),
         "--replica=$(POD_NAME)".to_owned(),
-        "--leader-election".to_owned(),
         "--output=json".to_owned(),
     ]
 }

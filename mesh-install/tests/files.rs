@@ -43,3 +43,13 @@ fn the_chart_has_the_permissions() {
     check("helm/service-mesh/files/cluster-rules.yaml", &file(cluster_rules()));
     check("helm/service-mesh/files/namespace-rules.yaml", &file(namespace_rules()));
 }
+
+#[test]
+fn our_definitions_are_made_from_the_schema_of_the_kinds() {
+    for definition in mesh_install::definitions::definitions() {
+        let name = definition["metadata"]["name"].as_str().expect("a name");
+        let text = format!("{WRITTEN}{}", manifest::document(&definition));
+        check(&format!("config/crd/{name}.yaml"), &text);
+        check(&format!("helm/service-mesh/crds/{name}.yaml"), &text);
+    }
+}

@@ -9,6 +9,7 @@ mod accept;
 mod explain;
 mod format;
 mod metadata;
+mod own;
 mod rules;
 mod table;
 mod walk;
@@ -18,6 +19,8 @@ use serde_json::Value as Json;
 
 use crate::ObjectKind;
 use mesh_yaml::Node;
+
+pub use own::own_schema;
 
 /// What is done with fields that a kind does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
