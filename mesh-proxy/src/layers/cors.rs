@@ -32,9 +32,10 @@ pub fn apply(cors: &Cors, method: &Method, headers: &HeaderMap) -> Outcome {
         if cors.allow_credentials {
             answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
-        match wanted.filter(|_| preflight) {
-            Some(method) => permit(cors, method, headers, &mut answer),
-            None => list(&mut answer, ACCESS_CONTROL_EXPOSE_HEADERS, &cors.expose_headers, None),
+        // Browsers read this one on the answer proper only; the Gateway API asks for it on a preflight's, too.
+        list(&mut answer, ACCESS_CONTROL_EXPOSE_HEADERS, &cors.expose_headers, None);
+        if let Some(method) = wanted.filter(|_| preflight) {
+            permit(cors, method, headers, &mut answer);
         }
     }
     if preflight { Outcome::Preflight(answer) } else { Outcome::Forward(answer) }
@@ -147,6 +148,7 @@ mod tests {
             if credentials {
                 expected.push(("access-control-allow-credentials".into(), "true".into()));
             }
+            expected.push(("access-control-expose-headers".into(), "x-one, x-two".into()));
             expected.push(("access-control-allow-methods".into(), methods.into()));
             if !headers.is_empty() {
                 expected.push(("access-control-allow-headers".into(), headers.into()));
