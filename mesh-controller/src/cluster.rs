@@ -4,6 +4,7 @@
 //! No type of the Kubernetes client leaves this module: [`client::Api`] speaks JSON.
 
 mod client;
+mod definitions;
 mod discovery;
 mod election;
 mod feed;

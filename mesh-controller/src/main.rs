@@ -2,9 +2,9 @@
 
 mod config;
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let mut printer = Printer { output: arguments.output, known: Arc::from([]) };
+    let mut printer = Printer { output: arguments.output, known: BTreeMap::new() };
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let shutdown = async move {
@@ -80,18 +80,22 @@ async fn on_kubernetes(
 /// Prints what is new, and what is no longer wrong.
 struct Printer {
     output: Output,
-    known: Arc<[Finding]>,
+    /// What is wrong, by its text.
+    known: BTreeMap<String, Finding>,
 }
 
 impl Printer {
     fn print(&mut self, event: Event) {
         match event {
             Event::Findings(now) => {
-                for finding in now.iter().filter(|finding| !self.known.contains(finding)) {
-                    self.line("finding", &coded(finding), finding.to_string());
+                let now: BTreeMap<String, Finding> =
+                    now.iter().map(|finding| (finding.to_string(), finding.clone())).collect();
+                let known = std::mem::take(&mut self.known);
+                for (text, finding) in now.iter().filter(|(text, _)| !known.contains_key(*text)) {
+                    self.line("finding", &coded(finding), text.clone());
                 }
-                for finding in self.known.iter().filter(|finding| !now.contains(finding)) {
-                    self.line("resolved", &coded(finding), format!("no longer: {finding}"));
+                for (text, finding) in known.iter().filter(|(text, _)| !now.contains_key(*text)) {
+                    self.line("resolved", &coded(finding), format!("no longer: {text}"));
                 }
                 self.known = now;
             }

@@ -166,8 +166,24 @@ impl Api {
         &self,
         path: &str,
     ) -> Result<impl Stream<Item = Result<Event, CallError>> + Send + use<>, CallError> {
+        self.follow(path, "application/json").await
+    }
+
+    /// As [`Api::watch`], with the metadata of each object alone.
+    pub(crate) async fn watch_metadata(
+        &self,
+        path: &str,
+    ) -> Result<impl Stream<Item = Result<Event, CallError>> + Send + use<>, CallError> {
+        self.follow(path, "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1").await
+    }
+
+    async fn follow(
+        &self,
+        path: &str,
+        form: &str,
+    ) -> Result<impl Stream<Item = Result<Event, CallError>> + Send + use<>, CallError> {
         let what = format!("WATCH {path}");
-        let request = Request::get(path).header("accept", "application/json").body(Vec::new());
+        let request = Request::get(path).header("accept", form).body(Vec::new());
         let request = request.map_err(|error| CallError::new(&*what, Fault::Refused, error.to_string()))?;
         let opening = tokio::time::timeout(PATIENCE, self.0.request_events::<Value>(request)).await;
         let events = match opening {

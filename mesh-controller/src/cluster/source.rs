@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::client::Api;
+use super::definitions;
 use super::discovery::discover;
 use super::feed::{Feed, Pauses};
 use super::holdings::{Holdings, Update};
@@ -17,8 +18,10 @@ use crate::serve::AbortOnDrop;
 use crate::source::Snapshot;
 use crate::store::ObjectKey;
 
-/// How often it is asked which kinds are served.
-const LOOK: Duration = Duration::from_secs(10);
+/// How often it is asked which kinds are served when nothing says that this has changed.
+const LOOK: Duration = Duration::from_secs(30);
+/// How soon it is asked again after a change: a server lists a new kind a moment after its definition is there.
+const SETTLE: Duration = Duration::from_secs(1);
 /// Updates that may wait to be taken.
 const QUEUE: usize = 1024;
 /// Most updates that are taken as one.
@@ -92,6 +95,9 @@ struct Feeds {
 impl Feeds {
     async fn run(mut self, sender: watch::Sender<Arc<Served>>) {
         let mut pauses = Pauses::default();
+        let changed = Arc::new(Notify::new());
+        let _following = AbortOnDrop::spawn(definitions::watch(self.api.clone(), Arc::clone(&changed)));
+        let mut settling = false;
         loop {
             let before = Arc::clone(&sender.borrow());
             match discover(&self.api, &before).await {
@@ -104,7 +110,8 @@ impl Feeds {
                         tracing::info!(kinds, "kinds that are served");
                         sender.send_replace(Arc::new(served));
                     }
-                    tokio::time::sleep(LOOK).await;
+                    let rest = if settling { SETTLE } else { LOOK };
+                    settling = tokio::time::timeout(rest, changed.notified()).await.is_ok();
                 }
                 Err(error) => {
                     if pauses.is_first() {
@@ -137,3 +144,6 @@ impl Feeds {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
