@@ -1,6 +1,6 @@
 //! The suite's events (`go tool test2json`) to one outcome per test. What an outcome is worth is decided elsewhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
@@ -49,6 +49,8 @@ pub(super) struct Results {
     pub(super) outside: Vec<String>,
     /// Whether the suite itself ended well.
     pub(super) succeeded: bool,
+    /// What passed only when it was tried again.
+    pub(super) second: Vec<String>,
 }
 
 impl Results {
@@ -104,6 +106,16 @@ impl Results {
         self.gateway().filter(|(_, test)| bad(test)).map(|(name, _)| name).collect()
     }
 
+    /// Takes over what passed in a second run of these tests.
+    pub(super) fn take(&mut self, second: &Self, tried: &[String]) {
+        for name in tried.iter().filter(|name| second.passed(name)) {
+            if let Some(test) = self.tests.get_mut(name) {
+                test.outcome = Outcome::Passed;
+                self.second.push(name.clone());
+            }
+        }
+    }
+
     /// Passed, failed, skipped.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
         let count = |wanted: Outcome| self.gateway().filter(|(_, test)| test.outcome == wanted).count();
@@ -116,9 +128,9 @@ impl Results {
     }
 
     /// As cargo's test runner closes, so that totals can be added up. A known failure is counted nowhere.
-    pub(super) fn closing_line(&self, known: &BTreeSet<&str>) -> String {
+    pub(super) fn closing_line(&self, known: impl Fn(&str) -> bool) -> String {
         let (passed, _, skipped) = self.counts();
-        let failed = self.failed().iter().filter(|name| !known.contains(*name)).count();
+        let failed = self.failed().iter().filter(|name| !known(name)).count();
         let verdict = if failed == 0 { "ok" } else { "FAILED" };
         format!(
             "test result: {verdict}. {passed} passed; {failed} failed; {skipped} ignored; 0 measured; 0 filtered out"
@@ -168,9 +180,22 @@ panic: not an event"#;
     fn a_test_that_never_ended_has_failed() {
         assert_eq!(results().failed(), ["A", "E"]);
         assert_eq!(results().counts(), (1, 2, 1));
-        let line = |known: &[&'static str]| results().closing_line(&known.iter().copied().collect());
+        let line = |known: &[&'static str]| results().closing_line(|name| known.contains(&name));
         assert!(line(&["A"]).starts_with("test result: FAILED. 1 passed; 1 failed; 1 ignored;"));
         assert!(line(&["A", "E"]).starts_with("test result: ok. 1 passed; 0 failed; 1 ignored;"));
+    }
+
+    #[test]
+    fn a_second_try_counts_only_for_what_was_tried_and_passed() {
+        let mut first = results();
+        let mut second = Results::default();
+        second.read(br#"{"Action":"pass","Test":"TestConformance/A"}"#);
+        second.read(br#"{"Action":"fail","Test":"TestConformance/E"}"#);
+        second.read(br#"{"Action":"pass","Test":"TestConformance/C"}"#);
+        first.take(&second, &["A".to_owned(), "E".to_owned()]);
+        assert_eq!(first.second, ["A"]);
+        assert_eq!(first.failed(), ["E"]);
+        assert_eq!(first.counts(), (2, 1, 1));
     }
 
     #[test]
