@@ -85,6 +85,7 @@ fn mesh(routes: usize) -> Mesh {
         protocol: ListenerProtocol::Http,
         hostname: HostPattern::Any,
         tls: None,
+        backend_certificate: None,
     };
     let listener = Resource::Listener(Arc::new(listener));
     Mesh::from_resources([listener].into_iter().chain((0..routes).map(route)))

@@ -69,4 +69,7 @@ pub struct Listener {
     /// TLS, for HTTPS and TLS listeners.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ListenerTls>,
+    /// The certificate that the gateway shows to backends that ask for one (GEP-3155). It binds late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend_certificate: Option<ResourceKey>,
 }

@@ -167,6 +167,12 @@ impl Mesh {
         ports.into_iter().find_map(|p| self.backend_tls.get(&(service.clone(), p))?.values().next())
     }
 
+    /// The certificate that a gateway shows to backends; all its listeners name the same one.
+    pub fn backend_certificate(&self, gateway: &ObjectName, port: u16) -> Option<&Arc<Certificate>> {
+        let listener = self.listeners(gateway, Transport::Tcp, port).first()?;
+        self.certificate(listener.backend_certificate.as_ref()?)
+    }
+
     /// A certificate by key.
     pub fn certificate(&self, key: &ResourceKey) -> Option<&Arc<Certificate>> {
         match self.resources.get(key) {

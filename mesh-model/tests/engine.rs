@@ -24,6 +24,7 @@ fn listener(name: &str, hostname: &str) -> Listener {
         protocol: ListenerProtocol::Http,
         hostname: hostname.parse().expect("hostname"),
         tls: None,
+        backend_certificate: None,
     }
 }
 

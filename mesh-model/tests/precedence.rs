@@ -23,6 +23,7 @@ fn listener() -> Listener {
         protocol: ListenerProtocol::Http,
         hostname: HostPattern::Any,
         tls: None,
+        backend_certificate: None,
     }
 }
 

@@ -208,7 +208,7 @@ shapes! {
         /// Group and version as written.
         pub api_version: String,
         /// The endpoints.
-        pub endpoints: required Vec<Endpoint>,
+        pub endpoints: Vec<Endpoint>,
         /// Kind as written.
         pub kind: String,
         /// Name and labels; `kubernetes.io/service-name` names the service.

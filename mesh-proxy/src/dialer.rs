@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_model::tls::BackendTls;
+use mesh_model::tls::{BackendTls, Certificate};
 use mesh_model::{ResourceKey, SpiffeId};
 use mesh_rt::SharedClock;
 use rustls::ClientConfig;
@@ -91,12 +91,16 @@ pub struct Dialer(Rc<Inner>);
 
 struct Inner {
     parts: DialerParts,
-    policies: RefCell<HashMap<(ResourceKey, Speaks), Policy>>,
+    policies: RefCell<HashMap<PolicyKey, Policy>>,
 }
 
-/// A policy and its configuration, while the policy is the same one.
+/// A policy, what is spoken, and the certificate that is shown.
+type PolicyKey = (ResourceKey, Speaks, Option<ResourceKey>);
+
+/// A policy and its configuration, while policy and certificate are the same ones.
 struct Policy {
     policy: Arc<BackendTls>,
+    certificate: Option<Arc<Certificate>>,
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
@@ -120,7 +124,7 @@ impl Dialer {
         let address = upstream.address;
         let stream = match upstream.security {
             Security::Application => self.0.parts.application.dial(address).await,
-            Security::Mesh(_) | Security::Plain | Security::Tls(_) => TcpStream::connect(address).await,
+            Security::Mesh(_) | Security::Plain | Security::Tls(..) => TcpStream::connect(address).await,
         };
         let failed = |problem| ConnectError::Io { address, problem };
         let stream = stream.map_err(failed)?;
@@ -128,7 +132,7 @@ impl Dialer {
         match &upstream.security {
             Security::Application | Security::Plain => Ok(UpstreamStream::plain(stream)),
             Security::Mesh(expected) => self.mesh(stream, upstream, expected).await,
-            Security::Tls(policy) => self.policy(stream, upstream, policy).await,
+            Security::Tls(policy, shown) => self.policy(stream, upstream, (policy, shown.as_ref())).await,
         }
     }
 
@@ -155,7 +159,7 @@ impl Dialer {
         &self,
         stream: TcpStream,
         upstream: &Upstream,
-        policy: &Arc<BackendTls>,
+        policy: (&Arc<BackendTls>, Option<&Arc<Certificate>>),
     ) -> Result<UpstreamStream, ConnectError> {
         let address = upstream.address;
         let (config, name) =
@@ -171,19 +175,28 @@ impl Dialer {
 
     fn policy_config(
         &self,
-        policy: &Arc<BackendTls>,
+        (policy, shown): (&Arc<BackendTls>, Option<&Arc<Certificate>>),
         speaks: Speaks,
     ) -> Result<(Arc<ClientConfig>, ServerName<'static>), crate::tls::BackendTlsError> {
-        let key = (policy.key.clone(), speaks);
+        let key = (policy.key.clone(), speaks, shown.map(|shown| shown.key.clone()));
+        let same = |found: &&Policy| {
+            let certificate = match (&found.certificate, shown) {
+                (Some(known), Some(shown)) => Arc::ptr_eq(known, shown),
+                (known, shown) => known.is_none() && shown.is_none(),
+            };
+            certificate && Arc::ptr_eq(&found.policy, policy)
+        };
         let mut policies = self.0.policies.borrow_mut();
-        if let Some(found) = policies.get(&key).filter(|found| Arc::ptr_eq(&found.policy, policy)) {
+        if let Some(found) = policies.get(&key).filter(same) {
             return Ok((Arc::clone(&found.config), found.name.clone()));
         }
-        let (config, name) = backend_config(policy, speaks, &self.0.parts.system, &self.0.parts.clock)?;
+        let (system, clock) = (&self.0.parts.system, &self.0.parts.clock);
+        let (config, name) = backend_config(policy, shown.map(|shown| &**shown), speaks, system, clock)?;
         if policies.len() >= MOST {
             policies.clear();
         }
-        let entry = Policy { policy: Arc::clone(policy), config: Arc::clone(&config), name: name.clone() };
+        let (policy, certificate) = (Arc::clone(policy), shown.cloned());
+        let entry = Policy { policy, certificate, config: Arc::clone(&config), name: name.clone() };
         policies.insert(key, entry);
         Ok((config, name))
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use mesh_model::{ObjectName, Service, Workload};
+use mesh_model::{Certificate, Mesh, ObjectName, Service, Workload};
 
 /// The place where a connection is decided.
 #[derive(Debug, Clone)]
@@ -33,4 +33,12 @@ pub enum Scope {
         /// The client's namespace.
         namespace: Arc<str>,
     },
+}
+
+impl Scope {
+    /// The certificate that is shown to backends: a gateway may have one.
+    pub(crate) fn backend_certificate(&self, mesh: &Mesh) -> Option<Arc<Certificate>> {
+        let Self::Gateway { gateway, port, .. } = self else { return None };
+        mesh.backend_certificate(gateway, *port).cloned()
+    }
 }

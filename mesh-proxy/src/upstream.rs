@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use mesh_model::tls::BackendTls;
+use mesh_model::tls::{BackendTls, Certificate};
 use mesh_model::{Reason, SpiffeId};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -29,8 +29,8 @@ pub enum Security {
     Mesh(SpiffeId),
     /// Nothing.
     Plain,
-    /// TLS by a policy of the backend.
-    Tls(Arc<BackendTls>),
+    /// TLS by a policy of the backend, with the certificate that is shown to it.
+    Tls(Arc<BackendTls>, Option<Arc<Certificate>>),
 }
 
 impl std::hash::Hash for Security {
@@ -39,7 +39,7 @@ impl std::hash::Hash for Security {
         match self {
             Self::Application | Self::Plain => {}
             Self::Mesh(identity) => identity.hash(state),
-            Self::Tls(policy) => policy.key.hash(state),
+            Self::Tls(policy, _) => policy.key.hash(state),
         }
     }
 }

@@ -9,7 +9,7 @@ mod tls;
 
 use std::sync::Arc;
 
-use mesh_model::{FieldPath, Finding, Listener, ObjectName, Reason, Resource};
+use mesh_model::{FieldPath, Finding, Kind, Listener, ObjectName, Reason, Resource, ResourceKey};
 
 use super::class::{self, Owner};
 use super::entry::Entry;
@@ -55,7 +55,9 @@ pub(super) fn listeners(reader: &Reader<'_>, name: &ObjectName) -> Option<Output
     let sets = set::admitted(reader, object, entry, &mut drafts, &mut findings);
     conflict::decide(&mut drafts);
     let frontend = frontend::apply(reader, object, entry, &mut drafts, &mut report);
-    let mut conditions = vec![resolved_refs(reader, object, entry, &mut report)];
+    let (resolved, shown) = backend_certificate(reader, object, entry, &mut report);
+    let mut conditions = vec![resolved];
+    drafts.iter_mut().for_each(|draft| draft.backend_certificate.clone_from(&shown));
     conditions.extend(frontend);
     findings.take(report);
     for draft in &mut drafts {
@@ -90,12 +92,11 @@ fn publish(gateway: &ObjectName, drafts: &[Draft<'_>], usable: bool, output: &mu
 }
 
 fn certificates(listener: &Listener) -> Vec<ObjectName> {
-    match &listener.tls {
-        Some(mesh_model::ListenerTls::Terminate { certificates, .. }) => {
-            certificates.iter().map(|key| key.object.clone()).collect()
-        }
-        _ => Vec::new(),
-    }
+    let served = match &listener.tls {
+        Some(mesh_model::ListenerTls::Terminate { certificates, .. }) => certificates.as_slice(),
+        _ => &[],
+    };
+    served.iter().chain(&listener.backend_certificate).map(|key| key.object.clone()).collect()
 }
 
 fn is_ours(reader: &Reader<'_>, object: &Gateway, report: &mut Report) -> bool {
@@ -143,29 +144,33 @@ fn check_gateway(reader: &Reader<'_>, object: &Gateway, report: &mut Report) -> 
     refused
 }
 
-/// Whether the gateway's own references lead somewhere (GEP-3155).
-fn resolved_refs(reader: &Reader<'_>, object: &Gateway, entry: &Entry, report: &mut Report) -> Condition {
+/// The certificate that the gateway shows to backends, and whether the reference to it leads somewhere
+/// (GEP-3155). Without a usable one none is shown: backends that ask for one refuse.
+fn backend_certificate(
+    reader: &Reader<'_>,
+    object: &Gateway,
+    entry: &Entry,
+    report: &mut Report,
+) -> (Condition, Option<ResourceKey>) {
     let backend = object.spec.tls.as_ref().and_then(|tls| tls.backend.as_ref());
     let Some(reference) = backend.and_then(|b| b.client_certificate_ref.as_ref()) else {
-        return Condition::holds("ResolvedRefs", "ResolvedRefs", entry.generation());
+        return (Condition::holds("ResolvedRefs", "ResolvedRefs", entry.generation()), None);
     };
     let path = FieldPath::from("spec.tls.backend.clientCertificateRef");
     let from = tls::From { kind: "Gateway", entry };
-    let problem = tls::certificate_secret(reader, reference, &from).err();
-    match &problem {
-        Some((Reason::RefNotPermitted, message)) => {
+    let (problem, shown) = match tls::certificate_secret(reader, reference, &from) {
+        Ok(secret) => (None, Some(ResourceKey::local(Kind::Certificate, secret))),
+        Err((Reason::RefNotPermitted, message)) => {
             report.error(Reason::RefNotPermitted, &path, message.clone(), "add a ReferenceGrant there");
+            (Some((Reason::RefNotPermitted, message)), None)
         }
-        Some((_, message)) => {
-            report.error(Reason::InvalidClientCertificateRef, &path, message.clone(), "");
+        Err((_, message)) => {
+            let reason = Reason::InvalidClientCertificateRef;
+            report.error(reason, &path, message.clone(), "name a Secret with tls.crt and tls.key in PEM");
+            (Some((reason, message)), None)
         }
-        None => report.unsupported(&path, "a client certificate towards backends"),
-    }
-    let problem = problem.map(|(reason, message)| match reason {
-        Reason::RefNotPermitted => (reason, message),
-        _ => (Reason::InvalidClientCertificateRef, message),
-    });
-    Condition::unless("ResolvedRefs", problem.as_ref(), entry.generation())
+    };
+    (Condition::unless("ResolvedRefs", problem.as_ref(), entry.generation()), shown)
 }
 
 /// Gateways of a namespace, for suggestions.

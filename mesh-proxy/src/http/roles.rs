@@ -73,6 +73,7 @@ pub(super) async fn outbound<C: Connect>(
                 timeouts: Timeouts::default(),
                 retry: None,
                 grpc: false,
+                scope: &line.downstream.scope,
             };
             record.going_to(&plan.service);
             forward(&line.stack, mesh, &mut call, &plan, record).await
@@ -181,7 +182,7 @@ async fn follow<C: Connect>(
         }
     }
     let (route, place) = (&rule.route().key, rule.rule_index());
-    mirror::start(&line.stack, (route, place), filters, call);
+    mirror::start(&line.stack, (route, place), filters, &line.downstream.scope, call);
     let backends = &rule.rule().backends;
     let backend = line.stack.balancer.backend(route, place, backends).ok_or(Error::NoBackend)?;
     let Target::Service { service, port } = &backend.target else { return Err(Error::NoBackend) };
@@ -195,6 +196,7 @@ async fn follow<C: Connect>(
         timeouts: rule.rule().timeouts,
         retry: rule.rule().retry.as_ref(),
         grpc: rule.route().kind == RouteKind::Grpc,
+        scope: &line.downstream.scope,
     };
     let mut reply = forward(&line.stack, mesh, call, &plan, record).await?;
     for filter in backend.filters.iter().chain(filters) {

@@ -19,6 +19,7 @@ use crate::http::call::{Call, Head, Reply, Shape};
 use crate::http::record::Record;
 use crate::http::{Error, Stack, names};
 use crate::pool::{Answer, Lease, SendError};
+use crate::scope::Scope;
 use crate::upstream::{Connect, Security, Speaks, Upstream};
 
 /// Where a request goes and within which limits.
@@ -30,6 +31,8 @@ pub(crate) struct Plan<'r> {
     pub(crate) retry: Option<&'r Retry>,
     /// The rule is one of gRPC.
     pub(crate) grpc: bool,
+    /// Where the request entered.
+    pub(crate) scope: &'r Scope,
 }
 
 /// One endpoint, chosen for one try.
@@ -279,7 +282,7 @@ fn upstream(mesh: &Mesh, plan: &Plan<'_>, endpoint: &Endpoint, http2: bool) -> U
         // Between proxies everything is multiplexed; the mark says what the application speaks.
         Some(identity) => (Security::Mesh(identity.clone()), Speaks::Http2),
         None => match mesh.backend_tls(&plan.service, plan.port) {
-            Some(policy) => (Security::Tls(Arc::clone(policy)), plain),
+            Some(policy) => (Security::Tls(Arc::clone(policy), plan.scope.backend_certificate(mesh)), plain),
             None => (Security::Plain, plain),
         },
     };

@@ -18,6 +18,7 @@ use super::forward::{Plan, choose, within};
 use crate::http::body::{Body, tee};
 use crate::http::call::{Call, Head, Shape};
 use crate::http::{Error, Stack};
+use crate::scope::Scope;
 use crate::upstream::Connect;
 
 /// Copies to one target that a worker has under way at a time: a stuck target holds up only itself.
@@ -46,6 +47,7 @@ pub(crate) fn start<C: Connect>(
     stack: &Rc<Stack<C>>,
     rule: (&ResourceKey, usize),
     filters: &[Filter],
+    scope: &Scope,
     call: &mut Call,
 ) {
     if call.head.upgrade.is_some() {
@@ -75,8 +77,8 @@ pub(crate) fn start<C: Connect>(
     };
     for (service, port, place) in targets {
         let body = copies.pop().map_or_else(Body::empty, Body::copied);
-        let plan = Plan { service, port, timeouts: Timeouts::default(), retry: None, grpc: call.is_grpc() };
-        let sent = send(Rc::clone(stack), call.head.clone(), call.shape(), plan, body);
+        let to = (service, port, scope.clone());
+        let sent = send(Rc::clone(stack), call.head.clone(), call.shape(), to, body);
         tokio::task::spawn_local(async move {
             let _place = place;
             let _ = within(Some(LONGEST), pin!(sent)).await;
@@ -97,9 +99,11 @@ async fn send<C: Connect>(
     stack: Rc<Stack<C>>,
     head: Head,
     shape: Shape,
-    plan: Plan<'static>,
+    (service, port, scope): (ObjectName, u16, Scope),
     body: Body,
 ) -> Result<(), Error> {
+    let (timeouts, grpc) = (Timeouts::default(), shape.grpc);
+    let plan = Plan { service, port, timeouts, retry: None, grpc, scope: &scope };
     let mesh = stack.mesh.current();
     let mut chosen = choose(&stack, &mesh, &plan, &shape, &[])?;
     drop(mesh);

@@ -11,6 +11,7 @@ use mesh_model::{Mesh, ObjectName, Reason, Transport};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Context;
+use super::gateway::GatewayPort;
 use crate::balance::InFlight;
 use crate::drain::{Phase, Signal};
 use crate::tcp::{Abort, Ended, copy};
@@ -21,9 +22,9 @@ const TRIES: usize = 3;
 
 /// Whether the bytes of a connection are already TLS of the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Carries {
-    /// Plain bytes: a TLS policy of the backend applies.
-    Plain,
+pub(crate) enum Carries<'a> {
+    /// Plain bytes: a TLS policy of the backend applies, with the certificate of this gateway.
+    Plain(Option<&'a GatewayPort>),
     /// TLS from the client to the backend: nothing is wrapped around it but the mesh's own.
     Tls,
 }
@@ -66,11 +67,16 @@ pub(crate) fn endpoint(
 }
 
 /// How an endpoint is reached with opaque bytes: meshed means mutual TLS, never less.
-pub(crate) fn upstream(mesh: &Mesh, chosen: &Chosen, carries: Carries) -> Upstream {
-    let policy = || mesh.backend_tls(&chosen.service, chosen.port).filter(|_| carries == Carries::Plain);
+pub(crate) fn upstream(mesh: &Mesh, chosen: &Chosen, carries: Carries<'_>) -> Upstream {
+    let by_policy = || {
+        let Carries::Plain(gateway) = carries else { return None };
+        let policy = mesh.backend_tls(&chosen.service, chosen.port)?;
+        let shown = gateway.and_then(|at| mesh.backend_certificate(&at.gateway, at.port));
+        Some(Security::Tls(Arc::clone(policy), shown.cloned()))
+    };
     let security = match &chosen.endpoint.identity {
         Some(identity) => Security::Mesh(identity.clone()),
-        None => policy().map_or(Security::Plain, |policy| Security::Tls(Arc::clone(policy))),
+        None => by_policy().unwrap_or(Security::Plain),
     };
     Upstream { address: chosen.endpoint.address, security, speaks: Speaks::Opaque }
 }
@@ -80,7 +86,7 @@ pub(crate) async fn forward<D>(
     cx: &Context,
     downstream: D,
     routed: Result<Routed, Reason>,
-    carries: Carries,
+    carries: Carries<'_>,
     ending: (Signal, impl Future<Output = Reason>),
 ) -> Result<(), (Reason, String)>
 where
@@ -130,7 +136,7 @@ pub(crate) async fn carry<D, U>(
 async fn connect(
     cx: &Context,
     routed: &Routed,
-    carries: Carries,
+    carries: Carries<'_>,
 ) -> Result<(<crate::dialer::Dialer as Connect>::Io, Chosen), (Reason, String)> {
     let mesh = cx.mesh.current();
     let place = backend(cx, routed).map_err(|reason| (reason, "no backend can be used".to_owned()))?;

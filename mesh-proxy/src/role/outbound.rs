@@ -139,7 +139,7 @@ async fn to_service(
     let stream = Rewound::new(ahead, stream);
     let place = Place::Service { service: &service, port: dialled, client_namespace: &port.namespace };
     let routed = route_connection(&cx.mesh.current(), place, Transport::Tcp);
-    let carries = if declared == AppProtocol::Tls { Carries::Tls } else { Carries::Plain };
+    let carries = if declared == AppProtocol::Tls { Carries::Tls } else { Carries::Plain(None) };
     forward(cx, stream, Ok(routed), carries, (drain, std::future::pending())).await
 }
 

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use mesh_model::tls::{BackendTls, Roots, SubjectAltName};
+use mesh_model::tls::{BackendTls, Certificate, Roots, SubjectAltName};
 use mesh_rt::SharedClock;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
@@ -63,12 +63,14 @@ impl SystemRoots {
     }
 }
 
-/// The configuration of connections to a backend under this policy, and the server name to send.
+/// The configuration of connections to a backend under this policy, and the server name to send. The
+/// certificate is shown when the backend asks for one.
 ///
 /// # Errors
 /// Why the policy cannot be used.
 pub fn backend_config(
     tls: &BackendTls,
+    shown: Option<&Certificate>,
     speaks: Speaks,
     system: &SystemRoots,
     clock: &SharedClock,
@@ -92,11 +94,19 @@ pub fn backend_config(
     }
     let crypto = Arc::new(aws_lc_rs::default_provider());
     let verifier = Arc::new(Named { roots, names, crypto: Arc::clone(&crypto) });
-    let mut config = ClientConfig::builder_with_details(crypto, time(clock))
+    let config = ClientConfig::builder_with_details(crypto, time(clock))
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match shown {
+        None => config.with_no_client_auth(),
+        Some(shown) => {
+            let key = PrivateKeyDer::try_from(shown.private_key.expose().to_vec());
+            let key = key.map_err(|problem| Error::General(problem.to_owned()))?;
+            let chain = shown.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+            config.with_client_auth_cert(chain, key)?
+        }
+    };
     config.resumption = Resumption::disabled();
     config.alpn_protocols = match speaks {
         Speaks::Http1 => vec![b"http/1.1".to_vec()],

@@ -41,6 +41,7 @@ pub(crate) fn listener() -> Resource {
         protocol: ListenerProtocol::Http,
         hostname: HostPattern::Any,
         tls: None,
+        backend_certificate: None,
     }))
 }
 

@@ -12,6 +12,7 @@ use mesh_model::{
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::world::*;
@@ -160,13 +161,77 @@ async fn a_gateway_ends_tls_for_http_and_speaks_tls_to_a_backend_by_policy() {
     assert_eq!(get_tls(to, own.cert.der()).await.0, 503);
 }
 
+#[tokio::test]
+async fn a_gateway_shows_its_own_certificate_to_backends_that_ask_for_one() {
+    let world = World::new();
+    let own = rcgen::generate_simple_self_signed(["edge.example".to_owned()]).expect("a certificate");
+    let other = rcgen::generate_simple_self_signed(["edge.example".to_owned()]).expect("a certificate");
+    let theirs = rcgen::generate_simple_self_signed(["inside.example".to_owned()]).expect("a certificate");
+    let secret = |object: &str, made: &Made| {
+        Resource::Certificate(Arc::new(Certificate {
+            key: ResourceKey::local(Kind::Certificate, name(object)),
+            source: source("Secret", object),
+            chain: vec![Arc::from(made.cert.der().as_ref())],
+            private_key: PrivateKey::from_der(made.signing_key.serialize_der()),
+        }))
+    };
+    let shows = |object: Option<&str>| {
+        let mut http = listener("http", 8080, ListenerProtocol::Http, ("*", None));
+        http.backend_certificate = object.map(|object| ResourceKey::local(Kind::Certificate, name(object)));
+        http
+    };
+    let backend = tls_application_for(&theirs, Some(&own)).await;
+    world.set([
+        secret("own", &own),
+        secret("other", &other),
+        Resource::BackendTls(Arc::new(BackendTls {
+            key: ResourceKey::local(Kind::BackendTls, name("cart")),
+            source: source("BackendTLSPolicy", "cart"),
+            service: name("cart"),
+            port: None,
+            hostname: Arc::from("inside.example"),
+            names: Vec::new(),
+            roots: Roots::Bundle(vec![Arc::from(theirs.cert.der().as_ref())]),
+        })),
+        Resource::Listener(Arc::new(shows(Some("own")))),
+        service("cart", AppProtocol::Http1),
+        endpoints("cart", [(backend, None)]),
+        route("cart", RouteKind::Http, &shows(None), &[("cart", 1)]),
+    ]);
+    let gateway = world.gateway(1);
+    let to = gateway.gateway_address(Transport::Tcp, 8080).expect("open");
+    let mut client = connect(to).await;
+    assert_eq!(get(&mut client, "shop.example", "/a").await.0, 200);
+    // Without a certificate, or with another one, nothing arrives: not even over a connection that waits.
+    for shown in [None, Some("other"), Some("missing")] {
+        world.set([Resource::Listener(Arc::new(shows(shown)))]);
+        let (status, _) = get(&mut client, "shop.example", "/a").await;
+        assert!((502..=503).contains(&status), "{shown:?}: {status}");
+    }
+    world.set([Resource::Listener(Arc::new(shows(Some("own"))))]);
+    assert_eq!(get(&mut client, "shop.example", "/a").await.0, 200);
+}
+
 type Made = rcgen::CertifiedKey<rcgen::KeyPair>;
 
 /// The application behind TLS of its own.
 async fn tls_application(made: &Made) -> SocketAddr {
+    tls_application_for(made, None).await
+}
+
+/// The same, for clients with this certificate only.
+async fn tls_application_for(made: &Made, client: Option<&Made>) -> SocketAddr {
     let plain = application().await;
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
-    let config = ServerConfig::builder().with_no_client_auth();
+    let config = match client {
+        None => ServerConfig::builder().with_no_client_auth(),
+        Some(client) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(client.cert.der().clone()).expect("a root");
+            let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().expect("a verifier");
+            ServerConfig::builder().with_client_cert_verifier(verifier)
+        }
+    };
     let config = config.with_single_cert(vec![made.cert.der().clone()], key).expect("a configuration");
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = mesh_rt::net::listen_tcp(LOCALHOST.parse().expect("address"), false).expect("a port");

@@ -185,6 +185,7 @@ pub(crate) fn listener(
         protocol,
         hostname: hostname.parse().expect("a hostname"),
         tls,
+        backend_certificate: None,
     }
 }
 

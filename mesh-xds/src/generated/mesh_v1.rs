@@ -222,6 +222,9 @@ pub struct Listener {
     /// TLS, for HTTPS and TLS listeners.
     #[prost(oneof = "ListenerTls", tags = "7, 8")]
     pub tls: Option<ListenerTls>,
+    /// Name of the certificate that the gateway shows to backends; empty when it shows none.
+    #[prost(string, tag = "9")]
+    pub backend_certificate: String,
 }
 
 /// TLS, for HTTPS and TLS listeners.

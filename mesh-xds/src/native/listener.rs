@@ -1,7 +1,7 @@
 //! Listeners on the wire.
 
 use mesh_model::listener::ClientValidation;
-use mesh_model::{Kind, Listener, ListenerProtocol, ListenerTls};
+use mesh_model::{Kind, Listener, ListenerProtocol, ListenerTls, ResourceKey};
 
 use super::field::{Decoded, Within, ders, each, needed, parsed, port, text};
 use super::meta;
@@ -17,6 +17,10 @@ pub(super) fn encode(listener: &Listener) -> wire::Listener {
         protocol: encode_protocol(listener.protocol).into(),
         hostname: listener.hostname.to_string(),
         tls: listener.tls.as_ref().map(encode_tls),
+        backend_certificate: listener
+            .backend_certificate
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
     }
 }
 
@@ -32,7 +36,13 @@ pub(super) fn decode(wire: wire::Listener) -> Decoded<Listener> {
         protocol: needed("protocol", protocol)?,
         hostname: parsed("hostname", &wire.hostname)?,
         tls: wire.tls.map(|tls| decode_tls(tls).within("tls")).transpose()?,
+        backend_certificate: decode_certificate(&wire.backend_certificate)?,
     })
+}
+
+fn decode_certificate(name: &str) -> Decoded<Option<ResourceKey>> {
+    let named = (!name.is_empty()).then(|| meta::decode_key(Kind::Certificate, "backend_certificate", name));
+    named.transpose()
 }
 
 fn encode_protocol(protocol: ListenerProtocol) -> WireProtocol {

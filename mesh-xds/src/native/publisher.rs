@@ -20,7 +20,7 @@ const GATEWAY: &str = "Gateway";
 /// certificates concerned are offered or withdrawn in the same step.
 #[derive(Debug, Default)]
 pub struct Publisher {
-    /// Listeners with certificates: who serves them, and which they are.
+    /// Listeners with certificates, for clients or backends: who serves them, and which they are.
     listeners: BTreeMap<ResourceKey, (ObjectName, Vec<ResourceKey>)>,
     /// Workloads of gateways: which gateway, and the identity of its proxies.
     gateways: BTreeMap<ResourceKey, (ObjectName, SpiffeId)>,
@@ -92,9 +92,13 @@ impl Publisher {
 
     fn learn_listener(&mut self, listener: &Listener) {
         self.listeners.remove(&listener.key);
-        if let Some(ListenerTls::Terminate { certificates, .. }) = &listener.tls {
-            let served = (listener.gateway.clone(), certificates.clone());
-            self.listeners.insert(listener.key.clone(), served);
+        let served = match &listener.tls {
+            Some(ListenerTls::Terminate { certificates, .. }) => certificates.as_slice(),
+            _ => &[],
+        };
+        let all: Vec<_> = served.iter().chain(&listener.backend_certificate).cloned().collect();
+        if !all.is_empty() {
+            self.listeners.insert(listener.key.clone(), (listener.gateway.clone(), all));
         }
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Draft<'a> {
     pub(super) hostname: HostPattern,
     pub(super) kinds: Vec<RouteKind>,
     pub(super) tls: Option<ListenerTls>,
+    /// The certificate that the gateway shows to backends.
+    pub(super) backend_certificate: Option<ResourceKey>,
     /// Why the listener is not accepted.
     pub(super) refused: Option<Problem>,
     /// Why it conflicts with a listener of higher precedence.
@@ -67,6 +69,7 @@ impl<'a> Draft<'a> {
             hostname: HostPattern::Any,
             kinds: Vec::new(),
             tls: None,
+            backend_certificate: None,
             refused: None,
             conflict: None,
             unresolved: None,
@@ -180,6 +183,7 @@ impl<'a> Draft<'a> {
             protocol,
             hostname: self.hostname.clone(),
             tls: self.tls.clone(),
+            backend_certificate: self.backend_certificate.clone(),
         })
     }
 

@@ -54,6 +54,7 @@ pub(super) fn listener() -> Resource {
         protocol: ListenerProtocol::Https,
         hostname: "*.shop.example".parse().expect("a pattern"),
         tls: Some(ListenerTls::Terminate { certificates, client: Some(client) }),
+        backend_certificate: None,
     }))
 }
 

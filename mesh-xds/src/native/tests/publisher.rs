@@ -39,7 +39,20 @@ fn gateway_workload(account: &str) -> Resource {
 
 fn listener(tls: Option<ListenerTls>) -> Resource {
     let Resource::Listener(listener) = golden::listener() else { unreachable!("a listener") };
-    Resource::Listener(Arc::new(Listener { tls, ..(*listener).clone() }))
+    Resource::Listener(Arc::new(Listener { tls, backend_certificate: None, ..(*listener).clone() }))
+}
+
+#[test]
+fn the_key_that_a_gateway_shows_to_backends_goes_to_it_too() {
+    let mut offer = Offer { publisher: Publisher::new(), cache: ResourceCache::new() };
+    let Resource::Listener(plain) = listener(None) else { unreachable!("a listener") };
+    let key = golden::certificate().key().clone();
+    let shows = Listener { backend_certificate: Some(key), ..(*plain).clone() };
+    let shows = Resource::Listener(Arc::new(shows));
+    offer.apply(vec![golden::certificate(), shows, gateway_workload("cart-mesh")], vec![]);
+    assert_eq!((offer.admits("cart"), offer.admits("cart-mesh")), (Some(false), Some(true)));
+    offer.apply(vec![listener(None)], vec![]);
+    assert_eq!(offer.admits("cart-mesh"), Some(false));
 }
 
 #[test]

@@ -235,8 +235,9 @@ fn listener() -> Any<Listener> {
         .prop_map(|(certificates, client)| ListenerTls::Terminate { certificates, client });
     let tls = of(prop_oneof![Just(ListenerTls::Passthrough), terminate]);
     let protocol = select(vec![Http, Https, Tcp, Tls, Udp]);
-    (key(Kind::Listener), source(), object(), text(), port(), protocol, host(), tls)
-        .prop_map(|(key, source, gateway, name, port, protocol, hostname, tls)| Listener {
+    let towards = (tls, of(key(Kind::Certificate)));
+    (key(Kind::Listener), source(), object(), text(), port(), protocol, host(), towards)
+        .prop_map(|(key, source, gateway, name, port, protocol, hostname, towards)| Listener {
             key,
             source,
             gateway,
@@ -244,7 +245,8 @@ fn listener() -> Any<Listener> {
             port,
             protocol,
             hostname,
-            tls,
+            tls: towards.0,
+            backend_certificate: towards.1,
         })
         .boxed()
 }
