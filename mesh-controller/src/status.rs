@@ -67,6 +67,13 @@ pub struct SupportedKind {
     pub kind: &'static str,
 }
 
+/// A feature of the Gateway API that a class supports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SupportedFeature {
+    /// Its name.
+    pub name: &'static str,
+}
+
 /// What is reported about one listener.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -101,6 +108,14 @@ pub enum StatusBody {
     Ancestors {
         /// The entries, ours only.
         ancestors: Vec<ParentStatus>,
+    },
+    /// Gateway classes.
+    #[serde(rename_all = "camelCase")]
+    GatewayClass {
+        /// The conditions.
+        conditions: Vec<Condition>,
+        /// What the controller supports, by the names of the Gateway API, in their order.
+        supported_features: Vec<SupportedFeature>,
     },
     /// Kinds that have conditions only.
     Conditions {
@@ -161,7 +176,9 @@ impl ObjectStatus {
             StatusBody::Ancestors { ancestors: all } | StatusBody::Parents { parents: all } => {
                 all.iter().flat_map(of_parent).collect()
             }
-            StatusBody::Conditions { conditions } => whole(conditions).collect(),
+            StatusBody::Conditions { conditions } | StatusBody::GatewayClass { conditions, .. } => {
+                whole(conditions).collect()
+            }
             StatusBody::Gateway { conditions, listeners, .. }
             | StatusBody::ListenerSet { conditions, listeners } => {
                 whole(conditions).chain(listeners.iter().flat_map(of_listener)).collect()

@@ -10,6 +10,7 @@ mod certificate;
 mod class;
 mod entry;
 mod fact;
+mod feature;
 mod gateway;
 mod graph;
 mod node;
@@ -29,6 +30,7 @@ use serde::Serialize;
 use crate::status::ObjectStatus;
 
 pub use entry::{Changes, Entry, locate, refused_policies};
+pub use feature::{Feature, UnknownFeature};
 pub use graph::Translator;
 
 use node::Node;
@@ -48,6 +50,8 @@ pub struct Settings {
     pub builtin_classes: BTreeSet<String>,
     /// Whether services without an address are given one.
     pub allocate_addresses: bool,
+    /// Features of the Gateway API that are switched off: what needs one is refused in status.
+    pub disabled_features: BTreeSet<Feature>,
     /// Addresses that gateways may ask for.
     pub gateway_addresses: BTreeSet<String>,
 }
@@ -61,6 +65,7 @@ impl Default for Settings {
             mesh_controller_name: "mesh.io/mesh-controller".to_owned(),
             builtin_classes: BTreeSet::from(["mesh".to_owned()]),
             allocate_addresses: true,
+            disabled_features: BTreeSet::new(),
             gateway_addresses: BTreeSet::new(),
         }
     }

@@ -9,6 +9,7 @@ use mesh_model::{BackendTls, FieldPath, Kind, ObjectName, Reason, Resource, Reso
 use super::certificate::authorities;
 use super::entry::Entry;
 use super::fact::Fact;
+use super::feature::{Feature, off};
 use super::node::{Index, Node, Topic};
 use super::output::{Output, Report, kind_name};
 use super::reader::Reader;
@@ -120,6 +121,12 @@ struct Trust {
 fn trust(reader: &Reader<'_>, spec: &BackendTlsPolicySpec, namespace: &str) -> Trust {
     let path = FieldPath::from("spec.validation");
     let mut problems = Vec::new();
+    let names = (!spec.validation.subject_alt_names.is_empty()).then_some(Feature::BackendTlsPolicySan);
+    let mut needed = names.into_iter().chain([Feature::BackendTlsPolicy]);
+    if let Some(feature) = needed.find(|feature| !reader.settings().has(*feature)) {
+        problems.push((path, (Reason::UnsupportedValue, off(feature))));
+        return Trust { roots: Roots::None, problems };
+    }
     if let Some(known) = &spec.validation.well_known_ca_certificates {
         if known == "System" {
             return Trust { roots: Roots::System, problems };

@@ -5,7 +5,7 @@ use mesh_model::{FieldPath, ObjectName};
 use super::output::{Output, Report};
 use super::reader::Reader;
 use crate::objects::{GatewayClass, ObjectKind};
-use crate::status::{Condition, ObjectStatus, StatusBody};
+use crate::status::{Condition, ObjectStatus, StatusBody, SupportedFeature};
 
 /// To whom a class belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,9 @@ pub(super) fn class(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> {
     } else {
         Condition::holds("Accepted", "Accepted", entry.generation())
     };
-    let body = StatusBody::Conditions { conditions: vec![accepted] };
+    let supported = reader.settings().features().map(|feature| SupportedFeature { name: feature.as_str() });
+    let body =
+        StatusBody::GatewayClass { conditions: vec![accepted], supported_features: supported.collect() };
     let status = ObjectStatus { kind: ObjectKind::GatewayClass, name: name.clone(), body };
     Some(Output { findings: report.findings, statuses: vec![status], ..Output::default() })
 }

@@ -11,9 +11,11 @@ use std::sync::Arc;
 
 use mesh_model::{FieldPath, Finding, Kind, Listener, ObjectName, Reason, Resource, ResourceKey};
 
+use super::Settings;
 use super::class::{self, Owner};
 use super::entry::Entry;
 use super::fact::{Fact, Setup};
+use super::feature::{Feature, off};
 use super::node::{Index, Node, Parent, Topic};
 use super::output::{Output, Report};
 use super::reader::Reader;
@@ -45,7 +47,8 @@ pub(super) fn listeners(reader: &Reader<'_>, name: &ObjectName) -> Option<Output
         return Some(output);
     }
     let mut findings = Findings { all: Vec::new() };
-    let refused = check_gateway(reader, object, &mut report);
+    let refused = switched_off(reader.settings(), object, &mut report);
+    let refused = refused.or(check_gateway(reader, object, &mut report));
     let mut drafts = Vec::new();
     for (n, listener) in object.spec.listeners.iter().enumerate() {
         let path = FieldPath::from("spec.listeners").index(n);
@@ -53,7 +56,7 @@ pub(super) fn listeners(reader: &Reader<'_>, name: &ObjectName) -> Option<Output
         drafts.push(Draft::read(reader, listener, (owner, entry), path));
     }
     let sets = set::admitted(reader, object, entry, &mut drafts, &mut findings);
-    conflict::decide(&mut drafts);
+    conflict::decide(reader.settings(), &mut drafts);
     let frontend = frontend::apply(reader, object, entry, &mut drafts, &mut report);
     let (resolved, shown) = backend_certificate(reader, object, entry, &mut report);
     let mut conditions = vec![resolved];
@@ -111,6 +114,27 @@ fn is_ours(reader: &Reader<'_>, object: &Gateway, report: &mut Report) -> bool {
     owner == Owner::Ours
 }
 
+/// What the gateway asks for that needs a feature that is off.
+fn switched_off(settings: &Settings, object: &Gateway, report: &mut Report) -> Option<(Reason, String)> {
+    let spec = &object.spec;
+    let address = |given: bool| spec.addresses.iter().any(|address| address.value.is_some() == given);
+    let needed = [
+        (Feature::Gateway, true, "spec", Reason::UnsupportedValue),
+        (Feature::GatewayAddressEmpty, address(false), "spec.addresses", Reason::UnsupportedAddress),
+        (Feature::StaticAddresses, address(true), "spec.addresses", Reason::UnsupportedAddress),
+        (
+            Feature::Infrastructure,
+            spec.infrastructure.is_some(),
+            "spec.infrastructure",
+            Reason::InvalidParameters,
+        ),
+    ];
+    let mut missing = needed.into_iter().filter(|(feature, needed, ..)| *needed && !settings.has(*feature));
+    let (feature, _, path, reason) = missing.next()?;
+    report.error(reason, &FieldPath::from(path), off(feature), "remove it");
+    Some((reason, off(feature)))
+}
+
 /// Problems of the gateway as a whole: then none of its listeners is in force.
 fn check_gateway(reader: &Reader<'_>, object: &Gateway, report: &mut Report) -> Option<(Reason, String)> {
     let mut refused = None;
@@ -157,6 +181,11 @@ fn backend_certificate(
         return (Condition::holds("ResolvedRefs", "ResolvedRefs", entry.generation()), None);
     };
     let path = FieldPath::from("spec.tls.backend.clientCertificateRef");
+    if !reader.settings().has(Feature::BackendClientCertificate) {
+        let problem = (Reason::InvalidClientCertificateRef, off(Feature::BackendClientCertificate));
+        report.error(problem.0, &path, problem.1.clone(), "remove the reference");
+        return (Condition::unless("ResolvedRefs", Some(&problem), entry.generation()), None);
+    }
     let from = tls::From { kind: "Gateway", entry };
     let (problem, shown) = match tls::certificate_secret(reader, reference, &from) {
         Ok(secret) => (None, Some(ResourceKey::local(Kind::Certificate, secret))),

@@ -8,6 +8,7 @@ use mesh_model::ObjectName;
 use super::Settings;
 use super::entry::Entry;
 use super::fact::Fact;
+use super::feature::Feature;
 use super::graph::Inputs;
 use super::node::{Index, Node, Read, Topic};
 use crate::local::Replica;
@@ -103,21 +104,24 @@ impl<'a> Reader<'a> {
 
     /// Whether `from` may refer to `to`: in its own namespace, or by a grant of the other one.
     pub(super) fn granted(&self, from: Referee<'_>, to: Referee<'_>) -> bool {
+        let across = self.settings().has(Feature::ReferenceGrant);
         from.namespace == to.namespace
-            || self.members::<ReferenceGrant>(Index::Grants(to.namespace.to_owned())).iter().any(
-                |(grant, _)| {
-                    let named = |name: &Option<String>| name.as_deref().is_none_or(|name| name == to.name);
-                    let to_matches = grant
-                        .spec
-                        .to
-                        .iter()
-                        .any(|t| t.group == to.group && t.kind == to.kind && named(&t.name));
-                    let from_matches = grant.spec.from.iter().any(|f| {
-                        f.group == from.group && f.kind == from.kind && f.namespace == from.namespace
-                    });
-                    to_matches && from_matches
-                },
-            )
+            || across
+                && self.members::<ReferenceGrant>(Index::Grants(to.namespace.to_owned())).iter().any(
+                    |(grant, _)| {
+                        let named =
+                            |name: &Option<String>| name.as_deref().is_none_or(|name| name == to.name);
+                        let to_matches = grant
+                            .spec
+                            .to
+                            .iter()
+                            .any(|t| t.group == to.group && t.kind == to.kind && named(&t.name));
+                        let from_matches = grant.spec.from.iter().any(|f| {
+                            f.group == from.group && f.kind == from.kind && f.namespace == from.namespace
+                        });
+                        to_matches && from_matches
+                    },
+                )
     }
 
     fn record(&self, read: Read) {

@@ -20,6 +20,7 @@ use mesh_model::{
 
 use super::entry::Entry;
 use super::fact::{Fact, Loss, ParentVerdict};
+use super::feature::Feature;
 use super::node::{RouteName, Topic};
 use super::output::{Output, Report};
 use super::reader::Reader;
@@ -52,6 +53,16 @@ fn hostnames(object: &Object) -> &[String] {
         Object::TlsRoute(route) => &route.spec.hostnames,
         _ => &[],
     }
+}
+
+/// The hostnames that decide precedence: the route's own, or what listeners leave of them.
+fn in_force(reader: &Reader<'_>, entry: &Entry, verdicts: &[ParentVerdict]) -> Vec<HostPattern> {
+    if reader.settings().has(Feature::OwnHostnamePrecedence) {
+        return hosts(&entry.object);
+    }
+    let places = verdicts.iter().filter_map(|verdict| verdict.places.as_ref().ok()).flatten();
+    let shared: BTreeSet<HostPattern> = places.flat_map(|place| place.hosts.iter().cloned()).collect();
+    shared.into_iter().collect()
 }
 
 /// Hostnames that can be read.
@@ -95,7 +106,8 @@ pub(super) fn route(reader: &Reader<'_>, name: &RouteName) -> Option<Output> {
     status::report_losses(verdicts, (&losses, &attached), &mut report);
     publish(name, verdicts, &attached, &groups, &mut output);
     output.statuses = status::of_route(reader, (name, entry), (verdicts, &losses, &attached), &outcome);
-    output.resources = groups.into_resources(name, entry);
+    let hostnames = in_force(reader, entry, verdicts);
+    output.resources = groups.into_resources(name, entry, &hostnames);
     output.findings = report.findings;
     Some(output)
 }
@@ -272,7 +284,7 @@ impl Groups {
         targets.filter_map(service).collect()
     }
 
-    fn into_resources(self, name: &RouteName, entry: &Entry) -> Vec<Resource> {
+    fn into_resources(self, name: &RouteName, entry: &Entry, hostnames: &[HostPattern]) -> Vec<Resource> {
         let mut resources = Vec::new();
         for (n, (attachments, rules)) in self.all.into_iter().enumerate() {
             let route = Route {
@@ -281,7 +293,7 @@ impl Groups {
                 kind: name.kind,
                 created: entry.created(),
                 attachments,
-                hostnames: hosts(&entry.object),
+                hostnames: hostnames.to_vec(),
                 rules: rules.to_vec(),
                 held: false,
             };

@@ -3,19 +3,21 @@
 
 use std::collections::BTreeMap;
 
-use mesh_model::{ListenerProtocol, Reason, Transport};
+use mesh_model::{ListenerProtocol, ListenerTls, Reason, Transport};
 
+use super::super::Settings;
+use super::super::feature::{Feature, off};
 use super::listener::Draft;
 
 /// Marks every listener that conflicts with an accepted one before it.
-pub(super) fn decide(drafts: &mut [Draft<'_>]) {
+pub(super) fn decide(settings: &Settings, drafts: &mut [Draft<'_>]) {
     let mut ports: BTreeMap<(Transport, u16), Vec<usize>> = BTreeMap::new();
     for at in 0..drafts.len() {
         let Some(transport) = drafts[at].transport().filter(|_| drafts[at].refused.is_none()) else {
             continue;
         };
         let held = ports.entry((transport, drafts[at].object.port)).or_default();
-        let clash = held.iter().find_map(|other| clash(&drafts[*other], &drafts[at]));
+        let clash = held.iter().find_map(|other| clash(settings, &drafts[*other], &drafts[at]));
         match clash {
             None => held.push(at),
             Some((reason, message)) => {
@@ -28,7 +30,7 @@ pub(super) fn decide(drafts: &mut [Draft<'_>]) {
     }
 }
 
-fn clash(first: &Draft<'_>, second: &Draft<'_>) -> Option<(Reason, String)> {
+fn clash(settings: &Settings, first: &Draft<'_>, second: &Draft<'_>) -> Option<(Reason, String)> {
     let port = second.object.port;
     let (a, b) = (first.protocol?, second.protocol?);
     let holder = format!("listener {:?} of {}", first.object.name, first.entry.source.object);
@@ -39,7 +41,21 @@ fn clash(first: &Draft<'_>, second: &Draft<'_>) -> Option<(Reason, String)> {
     if matches!(a, ListenerProtocol::Tcp | ListenerProtocol::Udp) {
         return Some((Reason::ProtocolConflict, format!("port {port} belongs to {holder}")));
     }
-    let same = first.hostname == second.hostname;
+    let passes = |draft: &Draft<'_>| draft.tls == Some(ListenerTls::Passthrough);
+    if a == b
+        && a == ListenerProtocol::Tls
+        && passes(first) != passes(second)
+        && !settings.has(Feature::TlsMixed)
+    {
+        return Some((Reason::ProtocolConflict, off(Feature::TlsMixed)));
+    }
+    // Without isolation a request could be served by the routes of either listener.
+    let isolated = match b {
+        ListenerProtocol::Https => settings.has(Feature::Misdirected),
+        _ => settings.has(Feature::ListenerIsolation),
+    };
+    let meet = !isolated && first.hostname.intersect(&second.hostname).is_some();
+    let same = meet || first.hostname == second.hostname;
     same.then(|| {
         (Reason::HostnameConflict, format!("hostname {} of port {port} belongs to {holder}", first.hostname))
     })

@@ -5,6 +5,7 @@ use mesh_model::{FieldPath, ListenerProtocol, ListenerTls, ObjectName, Reason};
 
 use super::super::certificate::authorities;
 use super::super::entry::Entry;
+use super::super::feature::{Feature, off};
 use super::super::output::{Report, kind_name};
 use super::super::reader::{Reader, Referee};
 use super::listener::{Draft, Problem};
@@ -89,6 +90,14 @@ fn read(
     report: &mut Report,
 ) -> Validation {
     let mut roots = Vec::new();
+    let insecure_fallback = validation.mode == ValidationMode::AllowInsecureFallback;
+    let fallback = insecure_fallback.then_some(Feature::ClientValidationFallback);
+    let mut needed = fallback.into_iter().chain([Feature::ClientValidation]);
+    if let Some(feature) = needed.find(|feature| !reader.settings().has(*feature)) {
+        report.error(Reason::UnsupportedValue, path, off(feature), "remove it");
+        let problem = Some((Reason::UnsupportedValue, off(feature)));
+        return Validation { insecure_fallback: false, roots, problem };
+    }
     let mut problem = None;
     for (n, reference) in validation.ca_certificate_refs.iter().enumerate() {
         match bundle(reader, entry, reference) {
@@ -100,7 +109,6 @@ fn read(
             }
         }
     }
-    let insecure_fallback = validation.mode == ValidationMode::AllowInsecureFallback;
     Validation { insecure_fallback, roots, problem }
 }
 

@@ -5,8 +5,10 @@ use mesh_model::{
     RouteKind, Transport,
 };
 
+use super::super::Settings;
 use super::super::entry::Entry;
 use super::super::fact::{ListenerReport, ListenerView};
+use super::super::feature::{self, Feature};
 use super::super::node::Parent;
 use super::super::output::{Report, kind_name};
 use super::super::reader::Reader;
@@ -78,7 +80,11 @@ impl<'a> Draft<'a> {
         };
         draft.read_protocol();
         draft.read_hostname();
-        draft.read_kinds();
+        draft.read_kinds(reader.settings());
+        if draft.object.port == 8080 && !reader.settings().has(Feature::Port8080) {
+            let right = "use another port";
+            draft.refuse(Reason::PortUnavailable, "port", feature::off(Feature::Port8080), right);
+        }
         if listener.filters.is_some() {
             draft.report.unsupported(&draft.path.field("filters"), "a filter before route choice");
             let message = "filters before route choice are not supported".to_owned();
@@ -110,11 +116,12 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn read_kinds(&mut self) {
+    fn read_kinds(&mut self, settings: &Settings) {
         let carried = self.protocol.map_or(&[][..], carried);
+        let carried: Vec<_> = carried.iter().copied().filter(|kind| settings.has(of_kind(*kind))).collect();
         let written = &self.object.allowed_routes.kinds;
         if written.is_empty() {
-            self.kinds = carried.to_vec();
+            self.kinds = carried;
             return;
         }
         let list = self.path.field("allowedRoutes").field("kinds");
@@ -231,6 +238,16 @@ fn protocol(text: &str) -> Option<ListenerProtocol> {
         "UDP" => ListenerProtocol::Udp,
         _ => return None,
     })
+}
+
+fn of_kind(kind: RouteKind) -> Feature {
+    match kind {
+        RouteKind::Grpc => Feature::GrpcRoute,
+        RouteKind::Http => Feature::HttpRoute,
+        RouteKind::Tcp => Feature::TcpRoute,
+        RouteKind::Tls => Feature::TlsRoute,
+        RouteKind::Udp => Feature::UdpRoute,
+    }
 }
 
 /// The kinds of routes that a protocol can carry.

@@ -3,6 +3,7 @@
 use mesh_model::{FieldPath, ObjectName, Reason};
 
 use super::super::entry::Entry;
+use super::super::feature::Feature;
 use super::super::node::{Index, Parent};
 use super::super::output::Report;
 use super::super::reader::Reader;
@@ -48,6 +49,9 @@ pub(super) fn admitted<'a>(
 
 fn allowed(reader: &Reader<'_>, gateway: &Gateway, own: &str, other: &str) -> bool {
     let Some(allowed) = &gateway.spec.allowed_listeners else { return false };
+    if !reader.settings().has(Feature::ListenerSet) {
+        return false;
+    }
     match allowed.namespaces.from {
         ListenerFrom::All => true,
         ListenerFrom::None => false,

@@ -4,6 +4,7 @@ use mesh_model::{FieldPath, Kind, ListenerProtocol, ListenerTls, ObjectName, Rea
 
 use super::super::certificate;
 use super::super::entry::Entry;
+use super::super::feature::{Feature, off};
 use super::super::node::Parent;
 use super::super::output::kind_name;
 use super::super::reader::{Reader, Referee};
@@ -52,6 +53,10 @@ pub(super) fn read(reader: &Reader<'_>, draft: &mut Draft<'_>) {
         }
         draft.tls = Some(ListenerTls::Passthrough);
         return;
+    }
+    if draft.protocol == Some(ListenerProtocol::Tls) && !reader.settings().has(Feature::TlsTerminate) {
+        let message = off(Feature::TlsTerminate);
+        draft.refuse(Reason::UnsupportedValue, "tls", message, "use mode Passthrough");
     }
     let certificates = certificates(reader, draft, &tls.certificate_refs, &path.field("certificateRefs"));
     if certificates.is_empty() {

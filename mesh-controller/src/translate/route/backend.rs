@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mesh_model::backend::Target;
 use mesh_model::{Attachment, FieldPath, ObjectName, Reason, Transport};
 
+use super::super::feature::{Feature, off};
 use super::super::node::Index;
 use super::super::output::kind_name;
 use super::super::reader::Referee;
@@ -117,10 +118,25 @@ impl Rules<'_, '_> {
             let message = format!("a reference to Service {service} needs a port");
             return Err((Reason::BackendNotFound, "", message, format!("its ports are {}", ports())));
         };
+        let declared = carried().find(|p| p.port == port).and_then(|p| p.app_protocol.as_deref());
+        if let Some(feature) = declared.and_then(|declared| self.lacks_protocol(declared)) {
+            return Err((Reason::UnsupportedProtocol, "port", off(feature), String::new()));
+        }
         if !carried().any(|p| p.port == port) {
             let message = format!("Service {service} has no {} port {port}", if udp { "UDP" } else { "TCP" });
             return Err((Reason::BackendNotFound, "port", message, format!("its ports are {}", ports())));
         }
         Ok(port)
+    }
+
+    /// The feature that is off and that a backend of this protocol needs.
+    fn lacks_protocol(&self, declared: &str) -> Option<Feature> {
+        let feature = match declared {
+            "kubernetes.io/h2c" => Feature::BackendH2c,
+            "kubernetes.io/ws" => Feature::BackendWebSocket,
+            _ => return None,
+        };
+        let http = self.entry.object.kind() == ObjectKind::HttpRoute;
+        (http && !self.reader.settings().has(feature)).then_some(feature)
     }
 }

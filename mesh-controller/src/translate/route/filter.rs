@@ -9,6 +9,7 @@ use mesh_model::filter::{
 };
 use mesh_model::{FieldPath, HostPattern, Reason};
 
+use super::super::feature::Feature;
 use super::backend::Reference;
 use super::rules::Rules;
 use crate::objects::grpc::GrpcFilterType;
@@ -22,6 +23,10 @@ impl Rules<'_, '_> {
         for (n, filter) in written.iter().enumerate() {
             filters.extend(self.http_filter(filter, &list.index(n)));
         }
+        let mirrors = filters.iter().filter(|filter| matches!(filter, Filter::Mirror(_))).count();
+        if mirrors > 1 {
+            self.needs(Feature::MultipleMirrors, list);
+        }
         let redirects = filters.iter().any(|filter| matches!(filter, Filter::Redirect(_)));
         if redirects && filters.iter().any(|filter| matches!(filter, Filter::Rewrite(_))) {
             let message = "a request that is redirected cannot be rewritten too".to_owned();
@@ -30,9 +35,26 @@ impl Rules<'_, '_> {
         filters
     }
 
+    /// Filters of one backend.
+    pub(super) fn backend_filters(&mut self, written: &[HttpFilter], list: &FieldPath) -> Vec<Filter> {
+        for (n, filter) in written.iter().enumerate() {
+            match filter.kind {
+                HttpFilterType::RequestHeaderModifier => {
+                    self.needs(Feature::BackendRequestHeaders, &list.index(n));
+                }
+                HttpFilterType::UrlRewrite => _ = self.needs(Feature::BackendUrlRewrite, &list.index(n)),
+                _ => {}
+            }
+        }
+        self.http_filters(written, list)
+    }
+
     fn http_filter(&mut self, filter: &HttpFilter, path: &FieldPath) -> Option<Filter> {
         match filter.kind {
-            HttpFilterType::Cors => self.cors(filter.cors.as_ref()?, &path.field("cors")).map(Filter::Cors),
+            HttpFilterType::Cors => {
+                self.needs(Feature::Cors, path);
+                self.cors(filter.cors.as_ref()?, &path.field("cors")).map(Filter::Cors)
+            }
             HttpFilterType::ExtensionRef => {
                 self.refused(path.field("extensionRef"), "a filter of another kind")
             }
@@ -45,20 +67,47 @@ impl Rules<'_, '_> {
             }
             HttpFilterType::RequestMirror => {
                 let mirror = filter.request_mirror.as_ref()?;
+                self.needs(Feature::Mirror, path);
+                if mirror.percent.is_some() || mirror.fraction.is_some() {
+                    self.needs(Feature::PercentageMirror, path);
+                }
                 Some(Filter::Mirror(self.mirror(mirror, &path.field("requestMirror"))))
             }
             HttpFilterType::RequestRedirect => {
-                Some(Filter::Redirect(redirect(filter.request_redirect.as_ref()?)))
+                let written = filter.request_redirect.as_ref()?;
+                self.redirect_features(written, path);
+                Some(Filter::Redirect(redirect(written)))
             }
             HttpFilterType::ResponseHeaderModifier => {
+                self.needs(Feature::ResponseHeaders, path);
                 let edit = filter.response_header_modifier.as_ref()?;
                 self.edit(edit, &path.field("responseHeaderModifier")).map(Filter::ResponseHeaders)
             }
             HttpFilterType::UrlRewrite => {
                 let rewrite = filter.url_rewrite.as_ref()?;
+                if rewrite.hostname.is_some() {
+                    self.needs(Feature::HostRewrite, path);
+                }
+                if rewrite.path.is_some() {
+                    self.needs(Feature::PathRewrite, path);
+                }
                 let hostname = rewrite.hostname.as_deref().map(Arc::from);
                 Some(Filter::Rewrite(Rewrite { hostname, path: rewrite.path.as_ref().and_then(path_edit) }))
             }
+        }
+    }
+
+    fn redirect_features(&mut self, written: &object::RequestRedirect, path: &FieldPath) {
+        let needed = [
+            (Feature::SchemeRedirect, written.scheme.is_some()),
+            (Feature::PortRedirect, written.port.is_some()),
+            (Feature::PathRedirect, written.path.is_some()),
+            (Feature::Redirect303, written.status_code == 303),
+            (Feature::Redirect307, written.status_code == 307),
+            (Feature::Redirect308, written.status_code == 308),
+        ];
+        for (feature, _) in needed.into_iter().filter(|(_, needed)| *needed) {
+            self.needs(feature, path);
         }
     }
 
@@ -76,6 +125,7 @@ impl Rules<'_, '_> {
                 self.refused(path.field("extensionRef"), "a filter of another kind")
             }
             GrpcFilterType::RequestHeaderModifier => {
+                self.needs(Feature::GrpcRequestHeaders, path);
                 let edit = filter.request_header_modifier.as_ref()?;
                 self.edit(edit, &path.field("requestHeaderModifier")).map(Filter::RequestHeaders)
             }

@@ -7,6 +7,7 @@ use mesh_model::matcher::{HeaderMatch, Match, PathMatch, QueryMatch, Regex, Valu
 use mesh_model::path::normalize;
 use mesh_model::{FieldPath, Reason};
 
+use super::super::feature::Feature;
 use super::rules::Rules;
 use crate::objects::grpc::GrpcMethodMatch;
 use crate::objects::http::{self as object, HttpMethod, HttpPathMatch, PathMatchType};
@@ -27,6 +28,12 @@ impl Rules<'_, '_> {
         let location = self.path_match(&written.path, &path.field("path"));
         let headers = self.headers(&written.headers, &path.field("headers"));
         let query = self.query(&written.query_params, &path.field("queryParams"));
+        if written.method.is_some() {
+            self.needs(Feature::MethodMatching, &path.field("method"));
+        }
+        if !written.query_params.is_empty() {
+            self.needs(Feature::QueryParamMatching, &path.field("queryParams"));
+        }
         Some(Match { path: location?, method: written.method.map(method), headers: headers?, query: query? })
     }
 

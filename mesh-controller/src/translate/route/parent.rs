@@ -6,6 +6,7 @@ use mesh_model::{
 
 use super::super::entry::Entry;
 use super::super::fact::{Claim, Fact, ListenerView, ParentVerdict, Place};
+use super::super::feature::{Feature, off};
 use super::super::gateway;
 use super::super::node::{Index, Parent, RouteName, Topic, listener_parent};
 use super::super::output::{Output, Report, kind_name};
@@ -103,6 +104,11 @@ fn attach(
     reference: &ParentReference,
     (parent, views): (&Parent, &[ListenerView]),
 ) -> Result<Vec<Place>, Refusal> {
+    let port_features = [Feature::DestinationPort, Feature::ParentRefPort];
+    let missing = port_features.into_iter().find(|feature| !reader.settings().has(*feature));
+    if let (Some(feature), Some(_), RouteKind::Http) = (missing, reference.port, name.kind) {
+        return Err((Reason::UnsupportedValue, off(feature), "name the listener".to_owned()));
+    }
     let section = |view: &&ListenerView| reference.section_name.as_ref().is_none_or(|s| *s == view.name);
     let port = |view: &&ListenerView| reference.port.is_none_or(|port| port == view.port);
     let named: Vec<_> = views.iter().filter(section).filter(port).collect();

@@ -7,6 +7,7 @@ use mesh_model::route::{Retry, Timeouts};
 use mesh_model::{FieldPath, Finding, Reason, Rule};
 
 use super::super::entry::Entry;
+use super::super::feature::{Feature, off};
 use super::super::reader::Reader;
 use super::backend::{Reference, Side};
 use crate::objects::http::{HttpRetry, HttpTimeouts};
@@ -98,6 +99,15 @@ impl<'r, 'a> Rules<'r, 'a> {
         self.blocked |= blocked;
     }
 
+    /// Whether a feature is on; when it is off, the rule is blocked for what needs it.
+    pub(super) fn needs(&mut self, feature: Feature, path: &FieldPath) -> bool {
+        let on = self.reader.settings().has(feature);
+        if !on {
+            self.invalid((Reason::UnsupportedValue, path), off(feature), "remove it", true);
+        }
+        on
+    }
+
     /// The rules of the object.
     pub(super) fn read(&mut self) -> Vec<Rule> {
         let list = FieldPath::from("spec.rules");
@@ -131,6 +141,7 @@ impl<'r, 'a> Rules<'r, 'a> {
 
     fn http_rule(&mut self, rule: &HttpRouteRule, path: &FieldPath) -> Option<Rule> {
         let matches = self.http_matches(&rule.matches, &path.field("matches"));
+        self.http_features(rule, path);
         self.session(rule.session_persistence.as_ref(), path);
         let filters = self.http_filters(&rule.filters, &path.field("filters"));
         let answers = filters.iter().any(|filter| matches!(filter, mesh_model::filter::Filter::Redirect(_)));
@@ -138,7 +149,7 @@ impl<'r, 'a> Rules<'r, 'a> {
         let mut backends = Vec::new();
         for (n, backend) in rule.backend_refs.iter().enumerate() {
             let path = list.index(n);
-            let filters = self.http_filters(&backend.filters, &path.field("filters"));
+            let filters = self.backend_filters(&backend.filters, &path.field("filters"));
             backends.push(self.backend(backend, filters, &path));
         }
         self.default_backend(answers, &mut backends);
@@ -156,9 +167,28 @@ impl<'r, 'a> Rules<'r, 'a> {
         })
     }
 
+    /// The features that a rule needs for what is no match and no filter.
+    fn http_features(&mut self, rule: &HttpRouteRule, path: &FieldPath) {
+        let timeouts = rule.timeouts.as_ref();
+        let retries = rule.retry.as_ref().filter(|retry| retry.attempts > 0);
+        let needed = [
+            (Feature::NamedRule, rule.name.is_some(), "name"),
+            (Feature::RequestTimeout, timeouts.is_some_and(|t| t.request.is_some()), "timeouts"),
+            (Feature::BackendTimeout, timeouts.is_some_and(|t| t.backend_request.is_some()), "timeouts"),
+            (Feature::RetryCodes, retries.is_some_and(|retry| !retry.codes.is_empty()), "retry"),
+            (Feature::RetryConnectionError, retries.is_some(), "retry"),
+        ];
+        for (feature, _, field) in needed.into_iter().filter(|(_, needed, _)| *needed) {
+            self.needs(feature, &path.field(field));
+        }
+    }
+
     fn grpc_rule(&mut self, rule: &GrpcRouteRule, path: &FieldPath) -> Option<Rule> {
         let matches = self.grpc_matches(&rule.matches, &path.field("matches"));
         self.session(rule.session_persistence.as_ref(), path);
+        if rule.name.is_some() {
+            self.needs(Feature::GrpcNamedRule, &path.field("name"));
+        }
         let filters = self.grpc_filters(&rule.filters, &path.field("filters"));
         let list = path.field("backendRefs");
         let mut backends = Vec::new();
