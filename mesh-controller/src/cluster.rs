@@ -22,6 +22,7 @@ pub use run::{Cluster, ClusterError};
 pub(crate) use client::{Api, Fault};
 pub(crate) use served::Served;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use mesh_rt::SharedClock;
 use tokio::sync::watch;
 
 use crate::controller::View;
+use crate::translate::Feature;
 
 /// Signs what the control plane writes with server-side apply.
 pub(crate) const FIELD_OWNER: &str = "service-mesh-controller";
@@ -56,6 +58,8 @@ pub struct ClusterConfig {
     pub readiness: SocketAddr,
     /// The file of the key that seals the authority's state; without it the key is kept in a Secret.
     pub authority_key: Option<PathBuf>,
+    /// Features of the Gateway API that are switched off.
+    pub disabled_features: BTreeSet<Feature>,
 }
 
 /// What a part that writes to the API server is given. A copy shares everything.

@@ -7,6 +7,8 @@ use clap::{Parser, ValueEnum};
 #[cfg(feature = "cluster")]
 use mesh_controller::cluster::ClusterConfig;
 use mesh_controller::serve::StandaloneConfig;
+#[cfg(feature = "cluster")]
+use mesh_controller::translate::Feature;
 use mesh_model::TrustDomain;
 
 /// The control plane: objects in, resources and certificates out.
@@ -78,6 +80,9 @@ struct ClusterArguments {
     /// File with the key that seals the authority's state; without it the key is kept in the Secret mesh-ca-key
     #[arg(long, env = "MESH_AUTHORITY_KEY", value_name = "FILE")]
     authority_key: Option<PathBuf>,
+    /// A feature of the Gateway API that is switched off, by its name in the status of classes; may be repeated
+    #[arg(long = "disable-feature", value_name = "NAME")]
+    disabled_features: Vec<Feature>,
 }
 
 impl Arguments {
@@ -116,6 +121,7 @@ impl Arguments {
             leader_election,
             replica,
             authority_key,
+            disabled_features,
         } = cluster;
         let replica = replica.or_else(host_name).unwrap_or_else(random_name);
         ClusterConfig {
@@ -128,6 +134,7 @@ impl Arguments {
             listen,
             readiness,
             authority_key,
+            disabled_features: disabled_features.into_iter().collect(),
         }
     }
 }

@@ -188,6 +188,7 @@ fn settings(config: &ClusterConfig) -> Settings {
         controller_name: config.controller_name.clone(),
         builtin_classes: std::collections::BTreeSet::new(),
         allocate_addresses: false,
+        disabled_features: config.disabled_features.clone(),
         ..Settings::default()
     }
 }
