@@ -19,7 +19,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   schemas --module DIR   the schemas of mesh-objects, from an unpacked sigs.k8s.io/gateway-api
   tidy     the house style: sizes, names, directions, words
   setup    installs what the tests need: Debian packages (as root), PyPI packages, a Go module
-  test     setup, formatting, tidy, clippy, all tests, totals
+  test     setup, formatting, tidy, clippy, all tests, the upstream suite in a cluster, totals
   fuzz     TARGET [SECONDS]: looks for inputs that break a parser
            --planted: shows that every target finds the bug planted in it
   extra    documentation, licences, fuzz targets, features alone, packages";

@@ -69,8 +69,7 @@ fn debian() -> anyhow::Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
-    let root = step::output(command("id", &["-u"]))?.trim() == "0";
-    if !root {
+    if !step::root()? {
         bail!("run as root: apt-get install {}", packages.join(" "));
     }
     step::succeed(apt(&["update", "-q"]))?;

@@ -88,6 +88,16 @@ pub(crate) fn lines(mut command: Command, mut each: impl FnMut(&str)) -> anyhow:
     Ok(())
 }
 
+/// Whether we are root.
+///
+/// # Errors
+/// When the system cannot be asked.
+pub(crate) fn root() -> anyhow::Result<bool> {
+    let mut id = Command::new("id");
+    id.arg("-u");
+    Ok(output(id)?.trim() == "0")
+}
+
 /// Whether a program of this name is on the path.
 pub(crate) fn on_path(program: &str, folders: &[&Path]) -> bool {
     folders.iter().any(|folder| folder.join(program).is_file())

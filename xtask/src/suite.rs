@@ -66,6 +66,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     let mut totals = Totals::default();
     steps.run("tests", || tests(config, installed.as_ref(), &mut totals));
     steps.run("examples/embed", || embed(config));
+    steps.run("conformance", || conformance(config, &mut totals));
     if totals.passed == 0 {
         steps.run("totals", || bail!("no test ran"));
     }
@@ -99,6 +100,18 @@ fn tests(config: &Config, installed: Option<&Installed>, totals: &mut Totals) ->
         bail!("{} tests were skipped, and CI skips none", totals.skipped);
     }
     Ok(())
+}
+
+/// The upstream suite against our controller in a real cluster; a node needs root.
+fn conformance(config: &Config, totals: &mut Totals) -> anyhow::Result<()> {
+    if !config.ci && !step::root()? {
+        say("skipped: a Kubernetes node needs root");
+        totals.skipped += 1;
+        return Ok(());
+    }
+    let mut harness = Command::new(config.root.join("target/debug/conformance"));
+    harness.arg("test").env("CARGO", &config.cargo).current_dir(&config.root);
+    step::lines(harness, |line| totals.read(line))
 }
 
 /// The project that uses two crates only: it is outside the workspace, as a stranger's is. It says itself whether
