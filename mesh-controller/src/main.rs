@@ -29,7 +29,8 @@ fn main() -> ExitCode {
     let targets = Targets::new().with_default(LevelFilter::INFO).with_target("kube_client", LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     tracing_subscriber::registry().with(lines.with_filter(targets)).init();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    // Translation has the main thread; streams, statuses and calls do not wait for it, nor it for them.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let outcome = runtime.context("the runtime").and_then(|runtime| runtime.block_on(run(arguments)));
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     let _ = writeln!(std::io::stderr(), "service-mesh-controller: {error:#}");

@@ -23,8 +23,8 @@ use crate::objects::ObjectKind;
 const PAGE: usize = 500;
 /// How long a server keeps a watch; it then begins again where it was.
 const WATCH_SECONDS: u64 = 290;
-/// Silence after which a watch counts as dead. Servers send bookmarks about every minute.
-const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + 30);
+/// Silence after which a watch counts as dead: servers send bookmarks about every minute.
+const SILENCE: Duration = Duration::from_secs(150);
 /// First and longest time between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
