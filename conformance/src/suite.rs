@@ -42,6 +42,8 @@ const SECOND_TRIES: usize = 10;
 #[derive(Debug)]
 struct Run {
     arguments: Vec<String>,
+    /// Which tests; the package has others, of its own options, that need its folder.
+    tests: String,
     /// The stream of events is kept here.
     json: PathBuf,
     /// Seconds.
@@ -52,12 +54,18 @@ impl Run {
     fn new(place: &Place, class: &str) -> Self {
         let mut arguments = vec![format!("-gateway-class={class}"), PROFILES.to_owned()];
         arguments.extend(ADDRESSES.map(str::to_owned));
-        Self { arguments, json: place.folder.join("suite.json"), limit: LIMIT }
+        Self {
+            arguments,
+            tests: "^TestConformance$".to_owned(),
+            json: place.folder.join("suite.json"),
+            limit: LIMIT,
+        }
     }
 
     /// Only the tests whose names match.
-    fn only(self, expression: &str) -> Self {
-        self.with(format!("-test.run=^TestConformance$/^({expression})$"))
+    fn only(mut self, expression: &str) -> Self {
+        self.tests = format!("^TestConformance$/^({expression})$");
+        self
     }
 
     fn with(mut self, argument: String) -> Self {
@@ -213,7 +221,7 @@ fn play(config: &Config, place: &Place, run: &Run) -> anyhow::Result<Results> {
     call.args(["timeout", "--kill-after=10"]).arg((run.limit + 60).to_string());
     call.arg(tools::go(config)?).args(["tool", "test2json", "-t", "-p", "gateway-api"]).arg(&suite);
     call.args(["-test.v=test2json", "-test.parallel=8"]).arg(format!("-test.timeout={}s", run.limit));
-    call.args(&run.arguments);
+    call.arg(format!("-test.run={}", run.tests)).args(&run.arguments);
     call.env("KUBECONFIG", place.kubeconfig()).env("GOTOOLCHAIN", "local").env("GOFLAGS", "");
     let results = follow(call, &run.json)?;
     for (name, test) in results.gateway().filter(|(_, test)| test.outcome == Outcome::Failed) {
