@@ -148,6 +148,10 @@ reasons! {
     Expired = 302,
     /// A disk could not be written.
     StorageFailed = 303,
+    /// A proxy refuses what was made from the object; what it held before stays in force there.
+    RefusedByProxy = 304,
+    /// A connected proxy does not answer what it is sent.
+    ProxySilent = 305,
     /// No route matches the request.
     NoRoute = 400,
     /// A route matched; none of its rules did.

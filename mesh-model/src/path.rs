@@ -1,7 +1,8 @@
 //! Request paths in one canonical form (RFC 3986, sections 5.2.4 and 6.2.2).
 //!
 //! A path is normalised once, before routing and authorization, and the same bytes are forwarded. What has
-//! no safe reading is refused.
+//! no safe reading is refused. What some origins read otherwise, such as an encoded slash or the parameters of
+//! a segment, is forwarded as it was sent, and authorization looks at each of its [`readings`].
 
 use std::borrow::Cow;
 
@@ -21,12 +22,15 @@ pub enum PathError {
     /// The path does not begin with a slash.
     #[error("the path does not begin with a slash")]
     NoSlash,
+    /// A dot segment with parameters, such as `..;a`: an origin that drops parameters would leave the directory.
+    #[error("the path holds a dot segment with parameters")]
+    Parameter,
 }
 
 /// Normalises the path of a request target (without query).
 ///
 /// Unreserved characters are decoded, encodings are upper case, a backslash is a slash, empty and dot segments
-/// are removed. Encoded slashes and backslashes stay encoded: see [`folded`].
+/// are removed. Encoded slashes and backslashes stay encoded, and parameters stay: see [`readings`].
 ///
 /// # Errors
 /// [`PathError`] when the path has no safe reading.
@@ -44,17 +48,41 @@ pub fn normalize(raw: &str) -> Result<Cow<'_, str>, PathError> {
         return Ok(Cow::Borrowed(raw));
     }
     let decoded = decode(raw.as_bytes())?;
+    let parameters = |segment: &str| matches!(without_parameters(segment), Some("." | ".."));
+    if decoded.split('/').any(parameters) {
+        return Err(PathError::Parameter);
+    }
     Ok(Cow::Owned(remove_segments(&decoded)))
 }
 
-/// The normalised path with encoded slashes and backslashes read as slashes, when that changes it. An origin
-/// may read the path so; authorization therefore looks at both readings.
-pub fn folded(normalized: &str) -> Option<String> {
-    if !normalized.contains('%') {
-        return None;
+/// The other ways in which an origin may read a normalised path: with encoded slashes and backslashes as slashes,
+/// without the parameters of its segments (RFC 3986, section 3.3: what follows a semicolon), and both. Nearly every
+/// path has none.
+///
+/// ```
+/// use mesh_model::path::readings;
+/// assert_eq!(readings("/a;b=c/d"), ["/a/d"]);
+/// assert!(readings("/a/d").is_empty());
+/// ```
+pub fn readings(normalized: &str) -> Vec<String> {
+    if !normalized.bytes().any(|b| matches!(b, b'%' | b';')) {
+        return Vec::new();
     }
     let slashes = normalized.replace("%2F", "/").replace("%5C", "/");
-    (slashes != normalized).then(|| remove_segments(&slashes))
+    let mut all = vec![remove_segments(&slashes)];
+    for path in [normalized, slashes.as_str()] {
+        let segments = path.split('/').map(|segment| without_parameters(segment).unwrap_or(segment));
+        all.push(remove_segments(&segments.collect::<Vec<_>>().join("/")));
+    }
+    all.retain(|reading| reading != normalized);
+    all.dedup();
+    all
+}
+
+/// A segment up to its parameters, where it has some. The semicolon counts in its encoding, too.
+fn without_parameters(segment: &str) -> Option<&str> {
+    let end = segment.find(';').into_iter().chain(segment.find("%3B")).min()?;
+    Some(&segment[..end])
 }
 
 /// True for paths that normalisation would not change: the fast path of nearly every request.
@@ -72,7 +100,8 @@ fn is_canonical(path: &[u8]) -> bool {
 }
 
 fn dot_segment(rest: &[u8]) -> bool {
-    matches!(rest, [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..])
+    let after = rest.strip_prefix(b"..").or(rest.strip_prefix(b"."));
+    matches!(after, Some([] | [b'/' | b';', ..]))
 }
 
 fn decode(raw: &[u8]) -> Result<String, PathError> {
@@ -170,9 +199,43 @@ mod tests {
     }
 
     #[test]
-    fn encoded_slashes_have_a_second_reading() {
-        assert_eq!(folded("/a%2Fb").as_deref(), Some("/a/b"));
-        assert_eq!(folded("/x/%2F..%5Cadmin").as_deref(), Some("/admin"));
-        assert_eq!(folded("/a%20b"), None);
+    fn dot_segments_with_parameters_are_refused() {
+        for raw in [
+            "/..;/admin",
+            "/a/..;b=c/admin",
+            "/a/.;/b",
+            "/a/..;",
+            "/a/.;b",
+            "/%2e%2E;/admin",
+            "/a/..%3B/admin",
+            "/a/.%3b",
+            "/a\\..;\\b",
+        ] {
+            assert_eq!(normalize(raw), Err(PathError::Parameter), "{raw:?}");
+        }
+        for raw in ["/...;/a", "/a..;/b", "/.a;/b", "/;/a", "/a;../b", "/a;/b"] {
+            assert_eq!(normalize(raw).as_deref(), Ok(raw));
+        }
+    }
+
+    #[test]
+    fn every_way_to_read_a_path_is_listed() {
+        let cases: [(&str, &[&str]); 12] = [
+            ("/a", &[]),
+            ("/a%20b", &[]),
+            ("/a%2Fb", &["/a/b"]),
+            ("/x/%2F..%5Cadmin", &["/admin"]),
+            ("/admin;a=b", &["/admin"]),
+            ("/admin;a=b/c;d", &["/admin/c"]),
+            ("/admin%3Ba", &["/admin"]),
+            ("/;a/admin", &["/admin"]),
+            ("/a/;", &["/a/"]),
+            ("/a;b%2Fc", &["/a;b/c", "/a", "/a/c"]),
+            ("/x/a%2F..;%2Fadmin", &["/x/a/..;/admin", "/x/a%2F..", "/x/admin"]),
+            ("/x%2F;%2F..;a%2F..%3B", &["/x/;/..;a/..%3B", "/x%2F", "/"]),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(readings(path), expected, "{path:?}");
+        }
     }
 }

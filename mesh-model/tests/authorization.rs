@@ -125,6 +125,19 @@ fn an_encoded_slash_hides_nothing_from_deny_and_opens_nothing_for_allow() {
 }
 
 #[test]
+fn parameters_hide_nothing_from_deny_and_open_nothing_for_allow() {
+    let deny = [policy(Action::Deny, vec![to(paths(&["/admin", "/a/admin*"]))])];
+    for path in ["/admin;a=b", "/a;b/admin/c", "/;/admin", "/admin%3Ba", "/x%2F..;%2Fadmin"] {
+        assert_eq!(verdict(&deny, Some(BACKEND), Method::GET, path, &[]), Reason::DeniedByPolicy, "{path}");
+    }
+    let allow = [policy(Action::Allow, vec![to(paths(&["/public*", "/x;*"]))])];
+    let allowed = |path| verdict(&allow, Some(BACKEND), Method::GET, path, &[]);
+    assert_eq!(allowed("/public;a=b/c"), Reason::Accepted);
+    assert_eq!(allowed("/public%2F..;%2Fadmin"), Reason::NotAllowedByPolicy);
+    assert_eq!(allowed("/x;/admin"), Reason::NotAllowedByPolicy);
+}
+
+#[test]
 fn repeated_headers_hit_deny_by_any_line_and_allow_by_all() {
     let condition = || Condition {
         key: ConditionKey::RequestHeader(HeaderName::from_static("x-role")),

@@ -1,7 +1,7 @@
 //! Authorization at a workload: DENY before ALLOW, and everything refused that an ALLOW does not name.
 //!
-//! Where a request can be read in two ways, a DENY looks at both and an ALLOW needs both: an encoded slash in
-//! the path, or a header that occurs several times. What only a request can answer refuses a connection whose
+//! Where a request can be read in several ways, a DENY looks at each and an ALLOW needs all: an encoded slash or
+//! parameters in the path, or a header that occurs several times. What only a request can answer refuses a connection whose
 //! requests are not seen: a DENY rule then looks at the rest of its conditions, an ALLOW rule never matches.
 
 use std::borrow::Cow;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::engine::decision::{Authorization, PolicyStep};
 use crate::facts::{ConnectionFacts, RequestHead};
 use crate::finding::Reason;
-use crate::path::folded;
+use crate::path;
 use crate::policy::{
     Action, AuthorizationPolicy, Condition, ConditionKey, ConditionValues, Operation, Patterns, PolicyRule,
     Source, TextPattern,
@@ -123,7 +123,7 @@ struct Subject<'a> {
     principal: Option<String>,
     account: Option<(&'a str, String)>,
     head: Option<&'a RequestHead<'a>>,
-    folded: Option<String>,
+    readings: Vec<String>,
 }
 
 impl<'a> Subject<'a> {
@@ -134,7 +134,7 @@ impl<'a> Subject<'a> {
             principal: facts.peer.as_ref().map(crate::identity::SpiffeId::principal),
             account: account.map(|(namespace, name)| (namespace, format!("{namespace}/{name}"))),
             head,
-            folded: head.and_then(|head| folded(head.path)),
+            readings: head.map_or_else(Vec::new, |head| path::readings(head.path)),
         }
     }
 
@@ -184,7 +184,8 @@ impl<'a> Subject<'a> {
 
     fn paths(&self, paths: &Patterns<TextPattern>, head: &RequestHead<'_>, action: Action) -> bool {
         let admits = |path: &str| paths.admit(|pattern| pattern.matches(path));
-        readings(action, [Some(head.path), self.folded.as_deref()].into_iter().flatten(), admits)
+        let others = self.readings.iter().map(String::as_str);
+        readings(action, std::iter::once(head.path).chain(others), admits)
     }
 
     fn condition(&self, condition: &Condition, action: Action) -> bool {

@@ -111,6 +111,10 @@ fn http1_rows() -> Vec<Row> {
         row("B12 encoded dots", target("/a/%2e%2e/b"), Backend(&[" /b\n"], &[])),
         row("B12 encoded slash", target("/a%2fb"), Backend(&[" /a%2Fb\n"], &[])),
         row("B12 backslash", target("/a\\b"), Backend(&[" /a/b\n"], &[])),
+        row("B12 parameters", target("/a;b=c/d"), Backend(&[" /a;b=c/d\n"], &[])),
+        row("B12 dots with parameters", target("/a/..;b/c"), Answer(400)),
+        row("B12 encoded dots with parameters", target("/a/%2e%2e;/c"), Answer(400)),
+        row("B12 dots with an encoded semicolon", target("/a/..%3b/c"), Answer(400)),
         row("B13 64 KB header", get(&format!("Host: a\r\nX: {}\r\n", "y".repeat(64 * 1024))), Answer(431)),
         row("B13 101 headers", format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", many(101)), Answer(431)),
         row(
@@ -231,6 +235,7 @@ fn http2_rows() -> Vec<Row> {
         row("B1 broken preface", "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", Refused),
         unmet("B11 fragment", exactly(Some("a"), "http", "/a#b"), Answer(400)),
         row("B12 dots", exactly(Some("a"), "http", "/a/../b//c"), Backend(&[" /b/c\n"], &[])),
+        row("B12 dots with parameters", exactly(Some("a"), "http", "/a/..;/c"), Answer(400)),
         row("B13 64 KB header", with(vec![("x", &large)]), Answer(431)),
         row("B13 101 headers", with(many.iter().map(|name| (name.as_str(), "1")).collect()), Answer(431)),
         row("B15 Host against authority", head(&[("host", "b")]), Backend(&["host: a\n"], &["host: b"])),
