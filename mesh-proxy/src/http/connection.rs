@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -229,6 +229,13 @@ async fn handle<C: Connect>(
     })
 }
 
+/// Removes what only proxies of the mesh may say.
+fn drop_ours(headers: &mut HeaderMap) {
+    let ours = headers.keys().filter(|name| super::names::is_ours(name.as_str()));
+    let ours: Vec<_> = ours.cloned().collect();
+    ours.into_iter().for_each(|name| drop(headers.remove(name)));
+}
+
 /// What a change of protocol joins.
 struct Ends {
     raw: Box<dyn RawIo>,
@@ -248,9 +255,7 @@ impl<C: Connect> Line<C> {
         let explained = (tail.from_mesh && parts.status.as_u16() >= 400)
             .then(|| parts.headers.get(&super::names::DECISION).cloned())
             .flatten();
-        let theirs = parts.headers.keys().filter(|name| super::names::is_ours(name.as_str()));
-        let theirs: Vec<_> = theirs.cloned().collect();
-        theirs.into_iter().for_each(|name| drop(parts.headers.remove(name)));
+        drop_ours(&mut parts.headers);
         let mut response = Response::from_parts(parts, Body::empty());
         *response.version_mut() = Version::HTTP_11;
         match (explained, record.decision()) {
@@ -297,12 +302,17 @@ impl<C: Connect> Line<C> {
         *response.version_mut() = Version::HTTP_11;
         let protocol = response.headers().get(http::header::UPGRADE).cloned();
         let _ = strip_connection(response.headers_mut());
+        drop_ours(response.headers_mut());
         record.answered(StatusCode::SWITCHING_PROTOCOLS);
         let Tail { in_flight, watch, .. } = ends.tail;
         let tunnel = Tunnel { upstream: ends.raw, record, in_flight, watch };
         match ends.on_upgrade {
             Some(on_upgrade) => {
                 *response.status_mut() = StatusCode::OK;
+                if self.downstream.mesh_hop {
+                    let status = HeaderValue::from(StatusCode::SWITCHING_PROTOCOLS.as_u16());
+                    response.headers_mut().insert(&super::names::STATUS, status);
+                }
                 tokio::task::spawn_local(async move {
                     if let Ok(upgraded) = on_upgrade.await {
                         tunnel.run(TokioIo::new(upgraded)).await;

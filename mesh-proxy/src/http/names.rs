@@ -6,8 +6,8 @@ use http::HeaderName;
 pub static DECISION: HeaderName = HeaderName::from_static("x-mesh-decision");
 /// On hops between proxies: the application at the other end is to be spoken to in HTTP/1.1.
 pub static HTTP1: HeaderName = HeaderName::from_static("x-mesh-http1");
-/// On hops between proxies: the status of an application that did not change the protocol, where the hop itself
-/// cannot say it.
+/// On hops between proxies: the status of an application that was asked to change the protocol. The hop itself
+/// cannot tell a change from any other success.
 pub static STATUS: HeaderName = HeaderName::from_static("x-mesh-status");
 /// The verified identity of the client, set at the destination only by its own proxy.
 pub static CLIENT_IDENTITY: HeaderName = HeaderName::from_static("x-forwarded-client-cert");

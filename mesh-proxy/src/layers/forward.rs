@@ -216,7 +216,13 @@ async fn reply(answer: Answer, wanted: bool) -> Result<Reply, Error> {
     let Answer { mut response, give_back } = answer;
     let http2 = response.version() == http::Version::HTTP_2;
     let agreed = match http2 {
-        true => wanted && response.status().is_success(),
+        // Success alone may be an answer of the application that knows nothing of the change; the proxy at the
+        // other end, the only one that is asked in this way, says which it is.
+        true if wanted && response.status().is_success() => match changed(&response) {
+            true => true,
+            false => return Err(Error::UpgradeRefused),
+        },
+        true => false,
         false => response.status() == StatusCode::SWITCHING_PROTOCOLS,
     };
     if !agreed {
@@ -234,6 +240,12 @@ async fn reply(answer: Answer, wanted: bool) -> Result<Reply, Error> {
     };
     let (parts, _) = response.into_parts();
     Ok(Reply::Tunnel(Response::from_parts(parts, ()), raw, Tail::default()))
+}
+
+/// Whether a proxy of the mesh says that its application changed the protocol.
+fn changed<B>(response: &Response<B>) -> bool {
+    let status = response.headers().get(&names::STATUS);
+    status.is_some_and(|status| status.as_bytes() == StatusCode::SWITCHING_PROTOCOLS.as_str().as_bytes())
 }
 
 /// Gives an answer the status that its application meant, where the hop between proxies could not say it.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use mesh_ca::tls::{ClientAuth, server_config};
 use mesh_model::policy::{Action, AuthorizationPolicy, Operation, Patterns, PolicyRule, TextPattern};
 use mesh_model::tls::{PrivateKey, Roots};
 use mesh_model::{
@@ -210,6 +211,53 @@ async fn a_gateway_shows_its_own_certificate_to_backends_that_ask_for_one() {
     }
     world.set([Resource::Listener(Arc::new(shows(Some("own"))))]);
     assert_eq!(get(&mut client, "shop.example", "/a").await.0, 200);
+}
+
+/// A proxy of the mesh that answers every request with success, its own mark included or not.
+async fn agreeing(world: &World, mark: bool) -> SocketAddr {
+    let tls = server_config(&world.identity("cart"), ClientAuth::Required, &[b"mesh-h2/1"]).expect("valid");
+    let listener = mesh_rt::net::listen_tcp(LOCALHOST.parse().expect("address"), false).expect("a port");
+    let listener = TcpListener::from_std(listener).expect("a runtime");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&tls));
+            tokio::spawn(async move {
+                let stream = hyper_util::rt::TokioIo::new(acceptor.accept(stream).await?);
+                let service = hyper::service::service_fn(move |_| async move {
+                    let mut answer = hyper::Response::new(http_body_util::Empty::<bytes::Bytes>::new());
+                    if mark {
+                        answer.headers_mut().insert("x-mesh-status", http::HeaderValue::from_static("101"));
+                    }
+                    Ok::<_, std::convert::Infallible>(answer)
+                });
+                let mut builder =
+                    hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+                let served = builder.enable_connect_protocol().serve_connection(stream, service).await;
+                served.map_err(std::io::Error::other)
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_protocol_is_changed_only_when_the_other_proxy_says_so() {
+    for (mark, expected) in [(true, "HTTP/1.1 101"), (false, "HTTP/1.1 502")] {
+        let world = World::new();
+        let address = agreeing(&world, mark).await;
+        world.set([
+            service("cart", AppProtocol::Http1),
+            endpoints("cart", [(address, Some(world.id("cart")))]),
+        ]);
+        let (_client, dial) = world.client("web", "cart");
+        let mut stream = connect(dial).await;
+        let wish = "GET / HTTP/1.1\r\nhost: cart\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        stream.write_all(wish.as_bytes()).await.expect("open");
+        let head = in_time(read_head(&mut stream)).await.expect("an answer");
+        assert!(head.starts_with(expected), "{mark}: {head}");
+        assert!(!head.contains("x-mesh-status"), "{head}");
+    }
 }
 
 type Made = rcgen::CertifiedKey<rcgen::KeyPair>;
