@@ -1,11 +1,15 @@
 //! What an undeclared connection speaks, from its first bytes. Where the server may speak first, nobody waits
 //! longer than the deadline.
 
+mod opaque;
+
 use std::io;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::Instant;
+
+pub use opaque::{Opaque, RequestSeen};
 
 /// The first bytes of HTTP/2 (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

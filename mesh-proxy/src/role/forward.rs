@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Context;
 use super::gateway::GatewayPort;
 use crate::balance::InFlight;
+use crate::detect::RequestSeen;
 use crate::drain::{Phase, Signal};
 use crate::tcp::{Abort, Ended, copy};
 use crate::upstream::{Connect, ConnectError, Security, Speaks, Upstream};
@@ -127,8 +128,12 @@ pub(crate) async fn carry<D, U>(
         }
     };
     let copied = copy(downstream, upstream, &cx.scratch, cx.times.idle, cut).await;
-    if let Ended::Cut(reason) = copied.ended {
-        cx.telemetry.metrics.refuse(reason);
+    match &copied.ended {
+        Ended::Cut(reason) => cx.telemetry.metrics.refuse(*reason),
+        Ended::Downstream(problem) if RequestSeen::is_cause_of(problem) => {
+            cx.telemetry.metrics.refuse(Reason::MalformedRequest);
+        }
+        _ => {}
     }
     tracing::debug!(sent = copied.sent, received = copied.received, ended = ?copied.ended, "connection ended");
 }

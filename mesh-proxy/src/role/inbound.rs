@@ -1,23 +1,26 @@
 //! The destination's side: only mesh peers enter, except where the workload is permissive; then the application.
 
+mod undeclared;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mesh_model::{ConnectionFacts, Mesh, ObjectName, Reason};
+use mesh_model::{AppProtocol, ConnectionFacts, Mesh, ObjectName, Reason, Transport};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::Context;
 use super::forward::carry;
-use crate::detect::{Spoken, judge};
+use crate::dialer::UpstreamStream;
 use crate::drain::Signal;
 use crate::http::Downstream;
 use crate::scope::Scope;
 use crate::tcp::{Abort, Rewound};
 use crate::tls::{FirstBytes, Hello, MESH_H2, MESH_TCP, read_first};
-use crate::upstream::{Connect, Security, Speaks, Upstream};
+use crate::upstream::{Connect, ConnectError, Security, Speaks, Upstream};
 
 /// Whether connections without mesh TLS may enter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,11 +74,12 @@ pub(crate) async fn serve(
     };
     let sni = if let FirstBytes::Tls(hello) = &first { hello.sni.clone() } else { None };
     let facts = ConnectionFacts { source: peer.ip().to_canonical(), destination, peer: None, sni };
-    let arrived = Arrived { stream: Rewound::new(ahead.clone(), stream), facts, application, local, drain };
+    let silent = ahead.is_empty();
+    let arrived = Arrived { stream: Rewound::new(ahead, stream), facts, application, local, drain };
     match first {
         FirstBytes::Tls(hello) if marked(&hello) => meshed(&cx, &port, arrived).await,
-        _ if port.plaintext == Plaintext::Permissive => plain(&cx, &port, arrived, &ahead).await,
-        _ if ahead.is_empty() => {}
+        _ if port.plaintext == Plaintext::Permissive => plain(&cx, &port, arrived).await,
+        _ if silent => {}
         _ => {
             arrived.stream.abort();
             cx.refuse(Reason::IdentityRequired, &peer, &"only mesh TLS enters here");
@@ -116,66 +120,111 @@ async fn meshed(cx: &Context, port: &InboundPort, arrived: Arrived) {
     }
     // A peer's application may have dialled past its proxy's reading of HTTP; its requests are still read here, or
     // it could say who it is in place of its certificate.
-    if !http && !declares_http(&cx.mesh.current(), [facts.destination, local]) {
-        return opaque(cx, port, stream, (facts, application, drain)).await;
+    let at = At { port, application, drain };
+    match declared(&cx.mesh.current(), [facts.destination, local]) {
+        _ if http => requests(cx, at, stream, Downstreams { facts, mesh_hop: true, tls: true }).await,
+        Declared::Http => requests(cx, at, stream, Downstreams { facts, mesh_hop: false, tls: true }).await,
+        Declared::Nothing => undeclared::serve(cx, at, stream, (facts, true)).await,
+        Declared::Opaque => opaque(cx, at, stream, facts).await,
     }
-    let Some(scope) = scope(cx, port, application) else {
-        return cx.refuse(Reason::PolicyPending, &facts.source, &"the workload is not known");
-    };
-    super::http::http(cx, stream, Downstream { facts, scope, mesh_hop: http, tls: true }, drain).await;
 }
 
-/// Whether a service says that HTTP is spoken at one of these addresses.
-fn declares_http(mesh: &Mesh, addresses: [SocketAddr; 2]) -> bool {
+/// Where a connection leads.
+#[derive(Clone)]
+struct At<'p> {
+    port: &'p InboundPort,
+    application: SocketAddr,
+    drain: Signal,
+}
+
+/// What requests on a connection have in common.
+struct Downstreams {
+    facts: ConnectionFacts,
+    mesh_hop: bool,
+    tls: bool,
+}
+
+/// Serves HTTP on a connection.
+async fn requests<D>(cx: &Context, at: At<'_>, stream: D, of: Downstreams)
+where
+    D: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let Downstreams { facts, mesh_hop, tls } = of;
+    let workload = cx.mesh.current().workload(&at.port.workload).cloned();
+    let Some(workload) = workload else {
+        return cx.refuse(Reason::PolicyPending, &facts.source, &"the workload is not known");
+    };
+    let scope = Scope::Inbound { workload, application: at.application };
+    super::http::http(cx, stream, Downstream { facts, scope, mesh_hop, tls }, at.drain).await;
+}
+
+/// What the services that lead to an address say about the protocol there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Declared {
+    Http,
+    Nothing,
+    Opaque,
+}
+
+/// What is declared for one of these addresses. HTTP wins: a request that is read is safe everywhere.
+fn declared(mesh: &Mesh, addresses: [SocketAddr; 2]) -> Declared {
     let ours =
         |ip: SocketAddr| addresses.iter().any(|a| a.ip().to_canonical() == ip.ip() && a.port() == ip.port());
-    mesh.all_services().any(|service| {
-        service.ports.iter().filter(|port| port.protocol.is_http()).any(|port| {
-            let set = mesh.endpoints(&service.name, port.transport, port.port);
-            set.is_some_and(|set| set.all().any(|endpoint| ours(endpoint.address)))
-        })
-    })
+    let ports = mesh.all_services().flat_map(|s| s.ports.iter().map(move |p| (s, p)));
+    let here = ports.filter(|(service, port)| {
+        let set = mesh.endpoints(&service.name, port.transport, port.port);
+        port.transport == Transport::Tcp && set.is_some_and(|set| set.all().any(|e| ours(e.address)))
+    });
+    let mut found = Declared::Nothing;
+    for (_, port) in here {
+        match port.protocol {
+            protocol if protocol.is_http() => return Declared::Http,
+            AppProtocol::Detect => {}
+            _ => found = Declared::Opaque,
+        }
+    }
+    found
 }
 
 /// A connection without mesh TLS at a permissive port: HTTP where its first bytes say so.
-async fn plain(cx: &Context, port: &InboundPort, arrived: Arrived, first: &[u8]) {
-    let Arrived { stream, facts, application, drain, .. } = arrived;
-    let spoken = judge(first).unwrap_or(Spoken::Opaque);
-    let scope = scope(cx, port, application).filter(|_| spoken != Spoken::Opaque);
-    match scope {
-        Some(scope) => {
-            let downstream = Downstream { facts, scope, mesh_hop: false, tls: false };
-            super::http::http(cx, stream, downstream, drain).await;
-        }
-        None => opaque(cx, port, stream, (facts, application, drain)).await,
+async fn plain(cx: &Context, port: &InboundPort, arrived: Arrived) {
+    let Arrived { stream, facts, application, local, drain } = arrived;
+    let at = At { port, application, drain };
+    match declared(&cx.mesh.current(), [facts.destination, local]) {
+        Declared::Opaque => opaque(cx, at, stream, facts).await,
+        // TLS of the application's own may be spoken where HTTP is declared.
+        Declared::Http | Declared::Nothing => undeclared::serve(cx, at, stream, (facts, false)).await,
     }
 }
 
 /// Authorizes a connection whose requests are not seen, and joins it to the application.
-async fn opaque<D>(
-    cx: &Context,
-    port: &InboundPort,
-    downstream: D,
-    (facts, application, drain): (ConnectionFacts, SocketAddr, Signal),
-) where
-    D: tokio::io::AsyncRead + tokio::io::AsyncWrite + Abort + Unpin,
+async fn opaque<D>(cx: &Context, at: At<'_>, downstream: D, facts: ConnectionFacts)
+where
+    D: AsyncRead + AsyncWrite + Abort + Unpin,
 {
-    if let Err(reason) = cx.admit(&port.workload, &facts) {
-        downstream.abort();
-        let client = facts.peer.as_ref().map_or_else(|| facts.source.to_string(), ToString::to_string);
-        return cx.refuse(reason, &client, &"authorization");
-    }
-    let upstream = Upstream { address: application, security: Security::Application, speaks: Speaks::Opaque };
-    match cx.dialer.connect(&upstream).await {
-        Ok(upstream) => carry(cx, downstream, upstream, (drain, cx.revoked(&port.workload, &facts))).await,
-        Err(problem) => {
-            downstream.abort();
-            cx.refuse(problem.reason(), &facts.source, &problem);
-        }
-    }
+    let Some(upstream) = join(cx, &at, &downstream, &facts).await else { return };
+    let revoked = cx.revoked(&at.port.workload, &facts);
+    carry(cx, downstream, upstream, (at.drain, revoked)).await;
 }
 
-fn scope(cx: &Context, port: &InboundPort, application: SocketAddr) -> Option<Scope> {
-    let workload = Arc::clone(cx.mesh.current().workload(&port.workload)?);
-    Some(Scope::Inbound { workload, application })
+/// Authorizes an opaque connection and connects to the application; a refused one is reset and counted.
+async fn join(
+    cx: &Context,
+    at: &At<'_>,
+    downstream: &impl Abort,
+    facts: &ConnectionFacts,
+) -> Option<UpstreamStream> {
+    if let Err(reason) = cx.admit(&at.port.workload, facts) {
+        downstream.abort();
+        let client = facts.peer.as_ref().map_or_else(|| facts.source.to_string(), ToString::to_string);
+        cx.refuse(reason, &client, &"authorization");
+        return None;
+    }
+    let (security, speaks) = (Security::Application, Speaks::Opaque);
+    let connected = cx.dialer.connect(&Upstream { address: at.application, security, speaks }).await;
+    let refused = |problem: ConnectError| {
+        downstream.abort();
+        cx.refuse(problem.reason(), &facts.source, &problem);
+    };
+    connected.map_err(refused).ok()
 }

@@ -1,17 +1,17 @@
 //! What does not enter a strict workload, and how running connections lose their rights.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use mesh_ca::SvidSource;
 use mesh_ca::tls::{PeerTls, client_config, peer_name};
+use mesh_ca::SvidSource;
 use mesh_model::policy::{Action, AuthorizationPolicy, Patterns, PolicyRule, Source, TextPattern};
 use mesh_model::{AppProtocol, Kind, Resource, ResourceKey};
 use mesh_proxy::proxy::{ListenerId, Proxy, ProxyHandle};
 use mesh_proxy::role::inbound::Plaintext;
 use mesh_rt::SystemClock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use super::world::*;
@@ -106,6 +106,108 @@ async fn a_workload_that_the_snapshot_does_not_know_admits_nobody() {
     assert!(dial(&web, &world, at, b"mesh-tcp/1").await.map_or(true, |answer| answer.is_empty()));
     until(|| refusals("PolicyPending") == 1).await;
 }
+
+/// What an application saw.
+#[derive(Clone, Default)]
+struct Seen(Arc<Mutex<(usize, String)>>);
+
+impl Seen {
+    fn connections(&self) -> usize {
+        self.0.lock().expect("no panic").0
+    }
+
+    fn text(&self) -> String {
+        self.0.lock().expect("no panic").1.clone()
+    }
+}
+
+/// An application that answers every end of a head, and remembers all it was sent.
+async fn recorder() -> (SocketAddr, Seen) {
+    let listener = mesh_rt::net::listen_tcp(LOCALHOST.parse().expect("address"), false).expect("a port");
+    let listener = TcpListener::from_std(listener).expect("a runtime");
+    let address = listener.local_addr().expect("bound");
+    let seen = Seen::default();
+    let told = seen.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            told.0.lock().expect("no panic").0 += 1;
+            let told = told.clone();
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                while let Ok(some @ 1..) = stream.read(&mut buffer).await {
+                    let text = String::from_utf8_lossy(&buffer[..some]).into_owned();
+                    let ended = text.ends_with("\r\n\r\n");
+                    told.0.lock().expect("no panic").1.push_str(&text);
+                    if ended {
+                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+                    }
+                }
+            });
+        }
+    });
+    (address, seen)
+}
+
+#[tokio::test]
+async fn a_peer_cannot_say_who_it_is_where_no_protocol_is_declared() {
+    const HEAD: &str = " / HTTP/1.1\r\nhost: cart\r\nx-forwarded-client-cert: forged\r\n\r\n";
+    /// What must have happened before the rest is sent.
+    enum Until {
+        Connected,
+        Nothing,
+        Seen(&'static str),
+    }
+    let cases = [
+        ("at once", "", Until::Nothing, format!("GET{HEAD}"), true),
+        ("after a silence", "", Until::Connected, format!("GET{HEAD}"), true),
+        ("in pieces", "G", Until::Seen("G"), format!("ET{HEAD}"), false),
+        ("spelled loosely", "", Until::Nothing, format!("get{HEAD}"), false),
+        ("after a blank line", "\r\n", Until::Seen("\r\n"), format!("GET{HEAD}"), false),
+        ("with a blank line", "", Until::Nothing, format!("\r\nGET{HEAD}"), false),
+    ];
+    for plaintext in [Plaintext::Strict, Plaintext::Permissive] {
+        for (case, first, until_then, rest, served) in &cases {
+            let (world, (application, seen)) = (World::new(), recorder().await);
+            world.set([workload(&world, "cart")]);
+            let mut options = world.options("cart");
+            options.inbound.push(inbound("cart", application, plaintext));
+            let proxy = Proxy::start(options).expect("threads");
+            let to = proxy.addresses()[&ListenerId::Inbound(0)];
+            let stream = TcpStream::connect(to).await.expect("open");
+            let mut stream: Box<dyn Both> = match plaintext {
+                Plaintext::Permissive => Box::new(stream),
+                Plaintext::Strict => {
+                    let web = world.identity("web");
+                    let config =
+                        client_config(&web, vec![world.id("cart")], &[b"mesh-tcp/1"]).expect("valid");
+                    Box::new(TlsConnector::from(config).connect(peer_name(), stream).await.expect("trusted"))
+                }
+            };
+            stream.write_all(first.as_bytes()).await.expect("open");
+            stream.flush().await.expect("open");
+            match until_then {
+                Until::Connected => until(|| seen.connections() == 1).await,
+                Until::Nothing => {}
+                Until::Seen(text) => until(|| seen.text() == *text).await,
+            }
+            stream.write_all(rest.as_bytes()).await.expect("open");
+            stream.flush().await.expect("open");
+            let mut answer = [0; 12];
+            let answered =
+                in_time(stream.read_exact(&mut answer)).await.is_ok_and(|_| &answer == b"HTTP/1.1 200");
+            assert_eq!(answered, *served, "{case}, {plaintext:?}");
+            let text = seen.text();
+            assert!(!text.contains("forged"), "{case}, {plaintext:?}: {text}");
+            let known = text.contains("URI=spiffe://cluster.local/ns/shop/sa/web");
+            assert_eq!(known, *served && plaintext == Plaintext::Strict, "{case}: {text}");
+        }
+    }
+}
+
+/// A stream of either kind.
+trait Both: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {}
+
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Both for T {}
 
 #[tokio::test]
 async fn a_new_deny_cuts_running_connections_of_whom_it_names_and_nobody_else() {
