@@ -4,7 +4,9 @@
 //! skip the verification of the peer.
 
 mod config;
+mod proof;
 mod verify;
 
 pub use config::{ClientAuth, PeerTls, TlsError, client_config, peer_name, server_config};
+pub use proof::Proof;
 pub use verify::{PeerError, peer_identity, verify_svid};

@@ -49,6 +49,11 @@ impl TrustSource {
         self.changes.subscribe()
     }
 
+    /// How often the bundles were changed.
+    pub fn version(&self) -> u64 {
+        *self.changes.borrow()
+    }
+
     fn edit(&self, change: impl Fn(&mut TrustBundles)) {
         self.current.rcu(|bundles| {
             let mut next = TrustBundles::clone(bundles);

@@ -24,7 +24,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::capture::SocketBroker;
 use crate::tcp::tune;
-use crate::tls::{MESH_H2, MESH_TCP, MeshTls, SystemRoots, backend_config};
+use crate::tls::{MESH_H2, MESH_TCP, MeshTls, Peers, SystemRoots, backend_config};
 use crate::upstream::{Connect, ConnectError, Security, Speaks, Upstream};
 
 pub use stream::UpstreamStream;
@@ -75,6 +75,8 @@ impl DialApplication for SocketBroker {
 pub struct DialerParts {
     /// Identity and trust.
     pub mesh: Arc<MeshTls>,
+    /// The worker's verified peers.
+    pub peers: Peers,
     /// The system's roots, for policies that ask for them.
     pub system: Arc<SystemRoots>,
     /// How the application is reached.
@@ -146,13 +148,15 @@ impl Dialer {
         let unusable = |problem: &dyn fmt::Display| identity(address, problem);
         let config = self.0.parts.mesh.client(expected, upstream.speaks).map_err(|e| unusable(&e))?;
         let name = mesh_ca::tls::peer_name();
+        let before = self.0.parts.peers.version();
         let secured = TlsConnector::from(config).connect(name, stream).await;
         let secured = secured.map_err(|problem| handshake(address, problem))?;
         let mark = if upstream.speaks == Speaks::Opaque { MESH_TCP } else { MESH_H2 };
         if secured.get_ref().1.alpn_protocol() != Some(mark) {
             return Err(unusable(&"the peer is no proxy of the mesh: it did not take the mark"));
         }
-        Ok(UpstreamStream::tls(secured))
+        let trusted = self.0.parts.peers.server(secured, before).map_err(|e| unusable(&e))?;
+        Ok(UpstreamStream::mesh(trusted))
     }
 
     async fn policy(

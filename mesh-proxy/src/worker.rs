@@ -24,7 +24,7 @@ use crate::role::{Context, Times, datagrams};
 use crate::snapshot::SharedMesh;
 use crate::tcp::{Accepting, Admission, Scratch, accept};
 use crate::telemetry::Telemetry;
-use crate::tls::{MeshTls, SystemRoots, Terminations};
+use crate::tls::{MeshTls, Peers, SystemRoots, Terminations};
 
 /// What every worker of a proxy gets.
 #[derive(Clone)]
@@ -114,8 +114,10 @@ async fn serve(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Opening
 }
 
 fn context(parts: WorkerParts) -> Context {
+    let peers = Peers::start(parts.tls.peer());
     let dialer = DialerParts {
         mesh: Arc::clone(&parts.tls),
+        peers: peers.clone(),
         system: parts.system,
         application: Arc::clone(&parts.application),
         clock: Arc::clone(&parts.clock),
@@ -133,6 +135,7 @@ fn context(parts: WorkerParts) -> Context {
     Context {
         mesh: parts.mesh,
         tls: parts.tls,
+        peers,
         dialer,
         stack,
         application: parts.application,

@@ -129,7 +129,13 @@ mod stage {
         let mut argv = vec![own, "application".into()];
         argv.extend(words.iter().map(Into::into));
         let program = Program { argv, cwd: "/".into(), env: BTreeMap::new() };
-        WorkloadSpec { hosts: names(hosts), listeners: 1, name: "test".to_owned(), program }
+        WorkloadSpec {
+            hidden: Vec::new(),
+            hosts: names(hosts),
+            listeners: 1,
+            name: "test".to_owned(),
+            program,
+        }
     }
 
     pub(crate) fn names(hosts: &[(&str, &str)]) -> Vec<(IpAddr, Vec<String>)> {

@@ -104,13 +104,23 @@ impl Verifier {
 /// # Errors
 /// As a peer would refuse it.
 pub fn verify_svid(svid: &Svid, bundles: &TrustBundles, now: SystemTime) -> Result<(), PeerError> {
-    let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
-    let check = ChainCheck { bundles, algorithms: &algorithms };
-    let (leaf, intermediates) = svid.chain().split_first().expect("an SVID has a leaf");
     for purpose in [Purpose::Client, Purpose::Server] {
-        check.verify((leaf, intermediates), now, purpose)?;
+        verify_chain(svid.chain(), bundles, now, purpose)?;
     }
     Ok(())
+}
+
+/// Checks a chain, which begins with its leaf, for one purpose.
+pub(super) fn verify_chain(
+    chain: &[CertificateDer<'_>],
+    bundles: &TrustBundles,
+    now: SystemTime,
+    purpose: Purpose,
+) -> Result<SpiffeId, PeerError> {
+    let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
+    let check = ChainCheck { bundles, algorithms: &algorithms };
+    let (leaf, intermediates) = chain.split_first().expect("a chain has a leaf");
+    check.verify((leaf, intermediates), now, purpose)
 }
 
 /// One chain against the bundles of one moment.

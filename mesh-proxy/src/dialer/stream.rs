@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::tcp::Abort;
+use crate::tls::Trusted;
 
 /// An upstream connection.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub struct UpstreamStream(Kind);
 
 #[derive(Debug)]
 enum Kind {
+    Mesh(Box<Trusted<TlsStream<TcpStream>>>),
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -25,6 +27,10 @@ macro_rules! either {
     ($self:ident, $stream:ident => $body:expr) => {
         match &mut $self.get_mut().0 {
             Kind::Plain($stream) => $body,
+            Kind::Mesh(tls) => {
+                let $stream = tls.as_mut();
+                $body
+            }
             Kind::Tls(tls) => {
                 let $stream = tls.as_mut();
                 $body
@@ -34,6 +40,10 @@ macro_rules! either {
 }
 
 impl UpstreamStream {
+    pub(super) fn mesh(stream: Trusted<TlsStream<TcpStream>>) -> Self {
+        Self(Kind::Mesh(Box::new(stream)))
+    }
+
     pub(super) fn plain(stream: TcpStream) -> Self {
         Self(Kind::Plain(stream))
     }
@@ -46,7 +56,7 @@ impl UpstreamStream {
     pub fn socket(&self) -> Option<&TcpStream> {
         match &self.0 {
             Kind::Plain(stream) => Some(stream),
-            Kind::Tls(_) => None,
+            Kind::Mesh(_) | Kind::Tls(_) => None,
         }
     }
 }
@@ -54,6 +64,7 @@ impl UpstreamStream {
 impl Abort for UpstreamStream {
     fn abort(&self) {
         match &self.0 {
+            Kind::Mesh(stream) => stream.abort(),
             Kind::Plain(stream) => stream.abort(),
             Kind::Tls(stream) => stream.abort(),
         }
@@ -89,6 +100,7 @@ impl AsyncWrite for UpstreamStream {
 
     fn is_write_vectored(&self) -> bool {
         match &self.0 {
+            Kind::Mesh(stream) => stream.is_write_vectored(),
             Kind::Plain(stream) => stream.is_write_vectored(),
             Kind::Tls(stream) => stream.is_write_vectored(),
         }

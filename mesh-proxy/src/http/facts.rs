@@ -1,6 +1,5 @@
 //! The head of a request as authorization saw it, packed so that it can be looked at again. No IO.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -24,9 +23,6 @@ pub struct Facts {
     path_length: usize,
     target_length: usize,
 }
-
-/// Facts are shared within a worker.
-pub(crate) type SharedFacts = Rc<Facts>;
 
 /// Facts in the form that decisions take.
 #[derive(Debug)]

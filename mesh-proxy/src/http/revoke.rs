@@ -1,17 +1,32 @@
-//! Exchanges that run, so that a policy which comes into force can end them. One index per worker.
+//! What runs because of something that may be withdrawn, so that its withdrawal can end it: exchanges because of
+//! policies, connections because of trust. One index per worker and kind.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::facts::{Facts, SharedFacts};
+use super::facts::Facts;
 
-/// The running exchanges that were authorized here.
-#[derive(Debug, Default)]
-pub(crate) struct Streams {
-    running: RefCell<BTreeMap<u64, (SharedFacts, Rc<Signal>)>>,
+/// What runs, each with the facts that it was admitted for.
+pub(crate) struct Streams<F = Facts> {
+    running: RefCell<BTreeMap<u64, Running<F>>>,
     next: Cell<u64>,
+}
+
+type Running<F> = (Rc<F>, Rc<Signal>);
+
+impl<F> Default for Streams<F> {
+    fn default() -> Self {
+        Self { running: RefCell::default(), next: Cell::default() }
+    }
+}
+
+impl<F> fmt::Debug for Streams<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streams").field("running", &self.running.borrow().len()).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -20,17 +35,17 @@ struct Signal {
     waker: RefCell<Option<Waker>>,
 }
 
-/// One exchange's view: it learns when access is withdrawn. Dropping it takes the exchange out of the index.
+/// The view of one that runs: it learns when access is withdrawn. Dropping it takes it out of the index.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct Watch<F = Facts> {
     signal: Rc<Signal>,
     place: u64,
-    streams: Rc<Streams>,
+    streams: Rc<Streams<F>>,
 }
 
-impl Streams {
-    /// Adds an exchange.
-    pub(crate) fn watch(self: &Rc<Self>, facts: &SharedFacts) -> Watch {
+impl<F> Streams<F> {
+    /// Adds one that runs.
+    pub(crate) fn watch(self: &Rc<Self>, facts: &Rc<F>) -> Watch<F> {
         let place = self.next.get();
         self.next.set(place + 1);
         let signal = Rc::new(Signal::default());
@@ -38,8 +53,8 @@ impl Streams {
         Watch { signal, place, streams: Rc::clone(self) }
     }
 
-    /// Ends every exchange that is no longer allowed. Returns how many.
-    pub(crate) fn recheck(&self, allowed: impl Fn(&Facts) -> bool) -> usize {
+    /// Ends everything that is no longer allowed. Returns how many.
+    pub(crate) fn recheck(&self, allowed: impl Fn(&F) -> bool) -> usize {
         let running = self.running.borrow();
         let denied = running.values().filter(|(facts, signal)| !signal.revoked.get() && !allowed(facts));
         let signals: Vec<_> = denied.map(|(_, signal)| Rc::clone(signal)).collect();
@@ -54,7 +69,12 @@ impl Streams {
     }
 }
 
-impl Watch {
+impl<F> Watch<F> {
+    /// Whether access is withdrawn.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.signal.revoked.get()
+    }
+
     /// Ready once access is withdrawn.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.signal.revoked.get() {
@@ -73,7 +93,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl<F> Drop for Watch<F> {
     fn drop(&mut self) {
         self.streams.running.borrow_mut().remove(&self.place);
     }

@@ -14,7 +14,7 @@ use crate::http::Stack;
 use crate::snapshot::SharedMesh;
 use crate::tcp::Scratch;
 use crate::telemetry::Telemetry;
-use crate::tls::{MeshTls, Terminations};
+use crate::tls::{MeshTls, Peers, Terminations};
 
 /// Deadlines of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,7 @@ impl Default for Times {
 pub(crate) struct Context {
     pub(crate) mesh: SharedMesh,
     pub(crate) tls: Arc<MeshTls>,
+    pub(crate) peers: Peers,
     pub(crate) dialer: Dialer,
     pub(crate) application: Arc<dyn DialApplication>,
     pub(crate) balancer: Balancer,

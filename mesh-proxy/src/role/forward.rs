@@ -16,6 +16,7 @@ use crate::balance::InFlight;
 use crate::detect::RequestSeen;
 use crate::drain::{Phase, Signal};
 use crate::tcp::{Abort, Ended, copy};
+use crate::tls::Distrusted;
 use crate::upstream::{Connect, ConnectError, Security, Speaks, Upstream};
 
 /// How many endpoints are tried before a connection is given up.
@@ -132,6 +133,12 @@ pub(crate) async fn carry<D, U>(
         Ended::Cut(reason) => cx.telemetry.metrics.refuse(*reason),
         Ended::Downstream(problem) if RequestSeen::is_cause_of(problem) => {
             cx.telemetry.metrics.refuse(Reason::MalformedRequest);
+        }
+        Ended::Downstream(problem) if Distrusted::is_cause_of(problem) => {
+            cx.telemetry.metrics.refuse(Reason::IdentityRequired);
+        }
+        Ended::Upstream(problem) if Distrusted::is_cause_of(problem) => {
+            cx.telemetry.metrics.refuse(Reason::UpstreamIdentity);
         }
         _ => {}
     }

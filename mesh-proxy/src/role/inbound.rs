@@ -108,6 +108,7 @@ fn destination(stream: &TcpStream, port: &InboundPort) -> std::io::Result<(Socke
 async fn meshed(cx: &Context, port: &InboundPort, arrived: Arrived) {
     let Arrived { stream, mut facts, application, local, drain } = arrived;
     let acceptor = TlsAcceptor::from(cx.tls.server());
+    let before = cx.peers.version();
     let stream = match cx.in_time(acceptor.accept(stream)).await {
         Ok(stream) => stream,
         Err(problem) => return cx.refuse(Reason::IdentityRequired, &facts.source, &problem),
@@ -118,6 +119,10 @@ async fn meshed(cx: &Context, port: &InboundPort, arrived: Arrived) {
     if facts.peer.is_none() || connection.alpn_protocol().is_none() {
         return cx.refuse(Reason::IdentityRequired, &facts.source, &"the peer proved no identity");
     }
+    let stream = match cx.peers.client(stream, before) {
+        Ok(stream) => stream,
+        Err(problem) => return cx.refuse(Reason::IdentityRequired, &facts.source, &problem),
+    };
     // A peer's application may have dialled past its proxy's reading of HTTP; its requests are still read here, or
     // it could say who it is in place of its certificate.
     let at = At { port, application, drain };

@@ -14,6 +14,8 @@ use crate::stage::{accept, launch, output, run, workload};
 pub(crate) const CASES: &[Case] = &[
     ("the_machine_of_the_test_allows_namespaces", supported),
     ("the_application_cannot_leave_the_capture", confined),
+    ("the_application_has_the_rights_of_a_restricted_pod_and_no_more", rights),
+    ("a_hidden_folder_is_empty_for_the_application_only", hidden),
     ("an_exit_code_is_reported_and_a_restart_keeps_the_listener", restart),
     ("a_program_that_does_not_exist_is_named", not_started),
     ("stop_asks_first_and_leaves_no_process", stop),
@@ -37,6 +39,40 @@ fn confined() {
         let text = output(&mut launched).await;
         assert_eq!(text, "tried\n");
         assert_eq!(launched.process.wait().await, Exit::Code(0));
+    });
+}
+
+fn rights() {
+    run(async {
+        let mut spec = workload(&[], &[]);
+        spec.program.argv = ["/bin/sh", "-c", "grep -E 'Cap(Bnd|Eff|Prm)|NoNewPrivs' /proc/self/status"]
+            .map(Into::into)
+            .into();
+        let mut launched = Launcher::new().spawn(spec).await.unwrap();
+        let text = output(&mut launched).await;
+        let of = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).unwrap_or("").trim().to_owned();
+        // The only right left is to listen on ports below 1024.
+        let bind = format!("{:016x}", 1 << 10);
+        assert_eq!((of("CapBnd:"), of("NoNewPrivs:")), (bind.clone(), "1".to_owned()), "{text}");
+        assert!([bind, "0".repeat(16)].contains(&of("CapEff:")), "{text}");
+        assert_eq!(of("CapEff:"), of("CapPrm:"));
+    });
+}
+
+fn hidden() {
+    run(async {
+        let folder = std::env::temp_dir().join(format!("mesh-hidden-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("secret"), "x").unwrap();
+        let mut spec = workload(&[], &[]);
+        spec.hidden = vec![folder.clone(), "/no/such/folder".into()];
+        let script = format!("umount {0} 2>/dev/null; ls -A {0}; echo done", folder.display());
+        spec.program.argv = ["/bin/sh".into(), "-c".into(), script.into()].into();
+        let mut launched = Launcher::new().spawn(spec).await.unwrap();
+        let text = output(&mut launched).await;
+        let outside = std::fs::read_dir(&folder).unwrap().count();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!((text.as_str(), outside), ("done\n", 1));
     });
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use mesh_ca::tls::{PeerTls, client_config, peer_name};
-use mesh_ca::SvidSource;
+use mesh_ca::{SvidSource, TrustBundles, TrustSource};
 use mesh_model::policy::{Action, AuthorizationPolicy, Patterns, PolicyRule, Source, TextPattern};
 use mesh_model::{AppProtocol, Kind, Resource, ResourceKey};
 use mesh_proxy::proxy::{ListenerId, Proxy, ProxyHandle};
@@ -208,6 +208,54 @@ async fn a_peer_cannot_say_who_it_is_where_no_protocol_is_declared() {
 trait Both: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {}
 
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Both for T {}
+
+#[tokio::test]
+async fn withdrawn_trust_cuts_running_connections_and_other_changes_of_trust_do_not() {
+    for proxy in ["bank", "cart", "none"] {
+        let (world, other) = (World::new(), World::of("other.example"));
+        let own = |account: &str| {
+            let trust = TrustSource::new(TrustBundles::clone(&world.authority.trust().current()));
+            PeerTls { trust, ..world.identity(account) }
+        };
+        let (bank, cart) = (own("bank"), own("cart"));
+        let (trust_bank, trust_cart) = (Arc::clone(&bank.trust), Arc::clone(&cart.trust));
+        world.set([workload(&world, "cart"), service("cart", AppProtocol::Tcp)]);
+        let mut options = world.options("cart");
+        options.identity = cart;
+        options.inbound.push(inbound("cart", echo("hi ").await, Plaintext::Strict));
+        let server = Proxy::start(options).expect("threads");
+        let address = server.addresses()[&ListenerId::Inbound(0)];
+        world.set([endpoints("cart", [(address, Some(world.id("cart")))])]);
+        let mut options = world.options("bank");
+        options.identity = bank;
+        options.outbound.push(outbound("cart"));
+        let client = Proxy::start(options).expect("threads");
+        let mut stream =
+            TcpStream::connect(client.addresses()[&ListenerId::Outbound(0)]).await.expect("open");
+        let mut some = [0; 3];
+        in_time(stream.read_exact(&mut some)).await.expect("served");
+
+        let trust_domain = world.authority.trust_domain();
+        for trust in [&trust_bank, &trust_cart] {
+            let added = other.authority.trust().current();
+            trust.insert(added.of(&other.authority.trust_domain()).expect("a bundle").clone());
+        }
+        stream.write_all(b"abc").await.expect("open");
+        in_time(stream.read_exact(&mut some)).await.expect("more trust cuts nothing");
+        match proxy {
+            "bank" => trust_bank.remove(&trust_domain),
+            "cart" => trust_cart.remove(&trust_domain),
+            _ => trust_cart.remove(&other.authority.trust_domain()),
+        }
+        if proxy == "none" {
+            stream.write_all(b"def").await.expect("open");
+            in_time(stream.read_exact(&mut some)).await.expect("the trust of others cuts nothing");
+            continue;
+        }
+        let cut = tokio::time::timeout(std::time::Duration::from_secs(1), stream.read(&mut some)).await;
+        assert!(cut.expect("cut in time").map_or(true, |some| some == 0), "{proxy}: still open");
+    }
+}
 
 #[tokio::test]
 async fn a_new_deny_cuts_running_connections_of_whom_it_names_and_nobody_else() {
