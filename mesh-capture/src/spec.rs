@@ -19,6 +19,8 @@ pub struct Program {
 /// A workload to be launched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkloadSpec {
+    /// Folders of the machine that are empty inside the workload; those that do not exist are left out.
+    pub hidden: Vec<PathBuf>,
     /// Which names mean which address inside the workload.
     pub hosts: Vec<(IpAddr, Vec<String>)>,
     /// How many listeners share the port of captured connections: one for each worker. 0 counts as 1.

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 
 use mesh_rt::passing::{AsyncPackets, MESSAGE_LIMIT, Packets};
 use serde::de::DeserializeOwned;
@@ -20,7 +21,7 @@ pub(super) enum Order {
     /// Redirect datagrams to this service to a socket, and open it.
     Capture { service: SocketAddr },
     /// Make the namespaces; the descriptor is the supervisor's end.
-    Open { listeners: usize, port: u16 },
+    Open { hidden: Vec<PathBuf>, listeners: usize, port: u16 },
     /// Redirect datagrams to this service no longer.
     Release { service: SocketAddr },
     /// Make sockets for connections.

@@ -7,19 +7,10 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 /// What the supervisor needs: to mount `/proc`, and to narrow the bounding set.
 const LENT: [CapabilitySet; 2] = [CapabilitySet::SETPCAP, CapabilitySet::SYS_ADMIN];
 
-/// What an application run by root keeps: the usual set of a container without raw sockets, which a pod under the
-/// baseline profile keeps too. Nothing in it reaches the rules, the routes or the mounts.
-const KEPT: CapabilitySet = CapabilitySet::CHOWN
-    .union(CapabilitySet::DAC_OVERRIDE)
-    .union(CapabilitySet::FOWNER)
-    .union(CapabilitySet::FSETID)
-    .union(CapabilitySet::KILL)
-    .union(CapabilitySet::NET_BIND_SERVICE)
-    .union(CapabilitySet::SETFCAP)
-    .union(CapabilitySet::SETGID)
-    .union(CapabilitySet::SETPCAP)
-    .union(CapabilitySet::SETUID)
-    .union(CapabilitySet::SYS_CHROOT);
+/// What an application run by root keeps: what a pod under the restricted profile may have. Everything else acts
+/// on files, processes or users of the machine, which is not the workload's: a root without a user namespace of its
+/// own is the machine's root.
+const KEPT: CapabilitySet = CapabilitySet::NET_BIND_SERVICE;
 
 /// Lets the next program that this process starts keep [`LENT`]: without it a user other than root would lose all.
 pub(super) fn lend_to_supervisor() -> io::Result<()> {

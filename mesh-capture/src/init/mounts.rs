@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
@@ -32,6 +32,16 @@ pub(super) fn bind() -> Result<OwnedFd, Refusal> {
     }
     gone.map_err(Refusal::of("unmount the file system of memory"))?;
     Ok(hosts)
+}
+
+/// Puts an empty folder in the place of each of these. The workload has no right to take it away again.
+pub(super) fn hide(folders: &[PathBuf]) -> Result<(), Refusal> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+        rustix::mount::mount("tmpfs", folder, "tmpfs", flags, c"size=4k,mode=755")
+            .map_err(Refusal::of("hide a folder"))?;
+    }
+    Ok(())
 }
 
 /// Mounts over the first folder that exists; only this process sees it, and only until the end of [`bind`].

@@ -59,7 +59,9 @@ pub(crate) async fn captured(
     mesh: &Mesh,
 ) -> Result<Ground, String> {
     let hosts = names::hosts(mesh, namespace);
-    let spec = WorkloadSpec { hosts, listeners: 1, name: name.to_owned(), program };
+    // The socket of `meshctl status` is there: applications are not told what the mesh does.
+    let hidden = vec![crate::config::runtime_folder()];
+    let spec = WorkloadSpec { hidden, hosts, listeners: 1, name: name.to_owned(), program };
     let launched = Launcher::new().spawn(spec).await.map_err(|error| error.to_string())?;
     echo(name, launched.stdout);
     echo(name, launched.stderr);
