@@ -1,6 +1,8 @@
 //! The control plane's core: takes snapshots of objects and running replicas in, publishes resources, and shows
 //! what it made of them. No sockets; see [`crate::serve`].
 
+mod heard;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use mesh_model::{Delta, FieldPath, Finding, Mesh, ObjectName, Reason, Resource, 
 use mesh_rt::SharedClock;
 use mesh_xds::cache::{ResourceCache, TooLarge};
 use mesh_xds::native::Publisher;
-use mesh_xds::server::{AdsService, ServerConfig};
+use mesh_xds::server::{AdsService, Fleet, ServerConfig};
 use tokio::sync::watch;
 
 use crate::local::Replica;
@@ -17,6 +19,8 @@ use crate::source::Snapshot;
 use crate::status::ObjectStatus;
 use crate::store::{ObjectKey, ObjectStore};
 use crate::translate::{Changes, Settings, Translator, locate, refused_policies};
+
+pub use heard::Heard;
 
 /// What the control plane holds at one moment.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +33,10 @@ pub struct View {
     pub findings: Arc<[Finding]>,
     /// What is reported about each object, ordered by kind and name.
     pub statuses: Arc<[ObjectStatus]>,
+    /// What proxies say about what they were sent.
+    pub heard: Arc<Heard>,
+    /// The snapshot of the cache that holds this mesh: what [`Fleet::reach`] is asked about.
+    pub sequence: u64,
 }
 
 /// The core. It belongs to one task; others watch its [`View`] and subscribe to its cache.
@@ -39,6 +47,7 @@ pub struct Controller {
     snapshot: Snapshot,
     publisher: Publisher,
     too_large: BTreeMap<ResourceKey, Finding>,
+    heard: Arc<Heard>,
     view: watch::Sender<View>,
 }
 
@@ -52,6 +61,7 @@ impl Controller {
             snapshot: Snapshot::default(),
             publisher: Publisher::new(),
             too_large: BTreeMap::new(),
+            heard: Arc::default(),
             view: watch::Sender::new(View::default()),
         }
     }
@@ -106,6 +116,20 @@ impl Controller {
         self.update(changes, Moved::default());
     }
 
+    /// Takes what the connected proxies say now about what they were sent.
+    pub fn hear(&mut self, fleet: &Fleet) {
+        let heard = Heard::of(fleet);
+        if heard == *self.heard {
+            return;
+        }
+        self.heard = Arc::new(heard);
+        let findings = self.findings(&self.view.borrow().mesh);
+        self.view.send_modify(|view| {
+            view.heard = Arc::clone(&self.heard);
+            view.findings = findings;
+        });
+    }
+
     /// Looks at the clock: certificates may have ended. To be called now and then.
     pub fn tick(&mut self) {
         self.update(Changes { time: self.now(), ..Changes::default() }, Moved::default());
@@ -119,25 +143,30 @@ impl Controller {
     /// Streams are told first, onlookers second.
     fn update(&mut self, changes: Changes, moved: Moved) {
         let update = self.translator.update(changes);
-        let sizes_changed = self.publish(&update.delta);
-        let findings = (moved.findings || sizes_changed || update.findings_changed).then(|| self.findings());
-        let statuses = update.statuses_changed.then(|| self.translator.statuses());
         let resources_changed = !(update.delta.set.is_empty() && update.delta.removed.is_empty());
+        let sizes_changed = self.publish(&update.delta);
+        let mesh = self.view.borrow().mesh.clone();
+        let mesh = if resources_changed { mesh.apply(&update.delta) } else { mesh };
+        let refused = resources_changed && !self.heard.refused.is_empty();
+        let findings = (moved.findings || sizes_changed || update.findings_changed || refused)
+            .then(|| self.findings(&mesh));
+        let statuses = update.statuses_changed.then(|| self.translator.statuses());
+        let sequence = self.cache.snapshot().sequence();
         let changed = moved.store || resources_changed || findings.is_some() || statuses.is_some();
         // Whoever watches may answer by telling something: an update without change must end there.
         self.view.send_if_modified(|view| {
             view.store = self.snapshot.store.clone();
-            if resources_changed {
-                view.mesh = view.mesh.apply(&update.delta);
-            }
+            view.mesh = mesh;
+            view.sequence = sequence;
             findings.into_iter().for_each(|findings| view.findings = findings);
             statuses.into_iter().for_each(|statuses| view.statuses = Arc::from(statuses));
             changed
         });
     }
 
-    fn findings(&self) -> Arc<[Finding]> {
+    fn findings(&self, mesh: &Mesh) -> Arc<[Finding]> {
         let mut own = self.translator.findings();
+        own.extend(self.heard.findings(mesh));
         own.extend(self.too_large.values().cloned());
         locate(&mut own, &self.snapshot.store);
         self.snapshot.findings.iter().cloned().chain(own).collect()

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mesh_ca::grpc::{self, ALPN};
@@ -14,7 +15,8 @@ use mesh_ca::{Rotation, SvidSource, TrustBundle, TrustBundles, TrustSource};
 use mesh_controller::serve::{Event, Standalone, StandaloneConfig};
 use mesh_model::{Delta, Kind, SpiffeId, TrustDomain};
 use mesh_rt::SystemClock;
-use mesh_xds::client::{Client, ClientConfig};
+use mesh_xds::client::{Client, ClientConfig, Consumer, Update};
+use mesh_xds::key::TypeUrl;
 use mesh_xds::native::MeshConsumer;
 use mesh_xds::proto::Node;
 use rustls_pki_types::CertificateDer;
@@ -238,4 +240,51 @@ async fn a_port_in_use_is_named() {
     };
     let error = Standalone::start(config, SystemClock::shared()).err().expect("the port is taken");
     assert!(error.to_string().starts_with(&format!("{listen} cannot be listened on")), "{error}");
+}
+
+/// A proxy that cannot use some of what it is sent, as one of an older version cannot.
+struct Picky(Arc<AtomicBool>);
+
+impl Consumer for Picky {
+    type Item = ();
+
+    fn decode(&mut self, _: &TypeUrl, name: &str, _: &bytes::Bytes) -> Result<(), String> {
+        let refuses = name.contains("/Route/a") && self.0.load(Ordering::SeqCst);
+        if refuses { Err("no such filter".to_owned()) } else { Ok(()) }
+    }
+
+    fn apply(&mut self, _: Update<()>) {}
+}
+
+#[tokio::test]
+async fn what_a_proxy_refuses_is_a_finding_about_its_object_until_it_is_repaired() {
+    let files = [("p.yaml", PROCESS.to_owned()), ("s.yaml", service()), ("a.yaml", route("a", 1))];
+    let mut plane = Plane::start(&files).await;
+    let tls = plane.join("shop-web").await.unwrap();
+    let config = client_config(&tls, vec![plane.identity.clone()], &[ALPN]).unwrap();
+    let (address, refusing) = (plane.address, Arc::new(AtomicBool::new(true)));
+    let node = Node::with_features("proxy-1", "local", mesh_xds::native::FEATURES);
+    let connect = move || grpc::dial(address, Arc::clone(&config));
+    let (client, _) = Client::new(ClientConfig::new(node), connect, Picky(Arc::clone(&refusing)));
+    tokio::spawn(async move { client.run(std::future::pending()).await });
+    let began = std::time::Instant::now();
+    let finding = loop {
+        let Event::Findings(findings) = next(&mut plane.events).await else { continue };
+        if let Some(found) = findings.iter().find(|f| f.reason == mesh_model::Reason::RefusedByProxy) {
+            break found.clone();
+        }
+    };
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    let text = finding.to_string();
+    for part in ["HTTPRoute default/a", "no such filter", "proxy-1", "sa/shop-web", "a.yaml"] {
+        assert!(text.contains(part), "{text}");
+    }
+    refusing.store(false, Ordering::SeqCst);
+    plane.write("a.yaml", &route("a", 2));
+    loop {
+        let Event::Findings(findings) = next(&mut plane.events).await else { continue };
+        if findings.iter().all(|f| f.reason != mesh_model::Reason::RefusedByProxy) {
+            break;
+        }
+    }
 }

@@ -21,7 +21,7 @@ use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::StreamingService;
 use tonic::transport::server::Connected;
 
-pub use self::fleet::{Fleet, Progress, ProxyState, Refusal, Report, ReportKind, StreamId};
+pub use self::fleet::{Fleet, Progress, ProxyState, Reach, Refusal, Report, ReportKind, StreamId};
 pub use self::identified::Identified;
 use crate::cache::ResourceCache;
 use crate::key::Types;

@@ -208,6 +208,8 @@ impl Standalone {
     /// Takes every change in, for ever.
     async fn follow(&mut self, tell: &mut impl FnMut(Event)) {
         let mut roots = self.authority.trust().subscribe();
+        let fleet = self.ads.fleet().clone();
+        let mut heard = fleet.watch();
         let mut ticks = tokio::time::interval(TICK);
         let mut told: Option<Arc<[Finding]>> = None;
         let mut watching = true;
@@ -228,6 +230,7 @@ impl Standalone {
                     Err(_) => watching = false,
                 },
                 Ok(()) = roots.changed() => self.keep_state(),
+                Ok(()) = heard.changed() => self.controller.hear(&fleet),
                 _ = ticks.tick() => {
                     self.controller.tick();
                     if let Some(Err(error)) = self.tokens.as_ref().map(|tokens| tokens.renew()) {

@@ -51,6 +51,28 @@ pub struct Progress {
     pub unanswered: Vec<NodeScope>,
 }
 
+/// How far a group of proxies is with a snapshot of the cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Those that are connected.
+    pub connected: usize,
+    /// Those that have answered everything up to the snapshot.
+    pub answered: usize,
+    /// Those that refuse something at present.
+    pub refusing: usize,
+    /// Those that have not answered in time.
+    pub silent: usize,
+}
+
+impl Reach {
+    /// Whether every connected proxy, and at least one, holds the snapshot. One that does not answer in time does
+    /// not count: it would hold up the others for ever.
+    pub fn is_complete(&self) -> bool {
+        let heard = self.connected - self.silent;
+        heard > 0 && self.answered == heard && self.refusing == 0
+    }
+}
+
 /// Something that happened on a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -116,6 +138,24 @@ impl Fleet {
             }
         }
         progress
+    }
+
+    /// Every connected proxy that refuses something or does not answer.
+    pub fn complaints(&self) -> Vec<ProxyState> {
+        let complains = |proxy: &&ProxyState| !proxy.refused.is_empty() || proxy.unanswered.is_some();
+        self.state().proxies.values().filter(complains).cloned().collect()
+    }
+
+    /// How far some of the proxies, such as those of one gateway, are with everything up to a snapshot of the cache.
+    pub fn reach(&self, sequence: u64, of: impl Fn(&NodeScope) -> bool) -> Reach {
+        let mut reach = Reach::default();
+        for proxy in self.state().proxies.values().filter(|proxy| of(&proxy.node)) {
+            reach.connected += 1;
+            reach.answered += usize::from(proxy.synced >= sequence);
+            reach.refusing += usize::from(!proxy.refused.is_empty());
+            reach.silent += usize::from(proxy.synced < sequence && proxy.unanswered.is_some());
+        }
+        reach
     }
 
     /// A number that rises with every change of the state.
@@ -201,11 +241,13 @@ impl ProxyState {
             }
             Event::Nacked { key, version, reason } => {
                 let refusal = Refusal { version: version.clone(), reason: reason.clone() };
+                self.unanswered = None;
                 self.refused.insert(key.clone(), refusal);
             }
             Event::Synced { sequence } => self.synced = *sequence,
             Event::Unanswered { type_url } => self.unanswered = Some(type_url.clone()),
-            Event::NackedResponse { .. } | Event::UnknownType { .. } => {}
+            Event::NackedResponse { .. } => self.unanswered = None,
+            Event::UnknownType { .. } => {}
         }
     }
 }

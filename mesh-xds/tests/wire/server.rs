@@ -64,13 +64,14 @@ async fn a_reconnect_with_versions_moves_only_differences() {
 async fn a_client_that_stops_reading_holds_up_nobody_and_gets_the_last_state_later() {
     const EDITS: u32 = 200;
     const SIZE: usize = 20_000;
+    const READERS: usize = 200;
     let server = Server::start(open_to_anyone(), None).await;
     let body = |n: u32| [&n.to_be_bytes()[..], &vec![0; SIZE]].concat();
     server.cache.apply([set(A, "big", body(0))]);
     let mut stalled = PlainClient::connect(server.address).await;
     stalled.subscribe(A, &["*"], &nothing());
     let mut readers = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..READERS {
         let mut client = PlainClient::connect(server.address).await;
         client.subscribe(A, &["*"], &nothing());
         client.take().await;
@@ -85,9 +86,8 @@ async fn a_client_that_stops_reading_holds_up_nobody_and_gets_the_last_state_lat
             while !reader.take().await.resources[0].2.starts_with(&EDITS.to_be_bytes()) {}
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), converge)
-        .await
-        .expect("20 clients wait for one that stalls");
+    // A second after the last edit; without the one that stalls it takes as long.
+    tokio::time::timeout(CONVERGES, converge).await.expect("200 clients wait for one that stalls");
     let last = async {
         while !stalled.take().await.resources[0].2.starts_with(&EDITS.to_be_bytes()) {}
         stalled.messages
@@ -123,6 +123,10 @@ async fn what_a_proxy_refuses_or_leaves_unanswered_is_known_at_once() {
         proxies.any(|proxy| proxy.unanswered.as_ref().is_some_and(|t| t.as_str() == A))
     };
     server.until("the report of silence", unanswered).await;
+    let fleet = server.service.fleet();
+    let sequence = server.cache.snapshot().sequence();
+    assert_eq!((fleet.complaints().len(), fleet.reach(sequence, |_| true).silent), (1, 1));
+    assert_eq!(fleet.reach(sequence, |_| false), mesh_xds::server::Reach::default());
     drop(client);
     server.until("the proxy left", |fleet| fleet.proxies().is_empty()).await;
 }
@@ -139,7 +143,9 @@ async fn a_repaired_resource_clears_the_refusal() {
     client.take().await;
     let key = Key::new(A.into(), "x");
     server.until("the repair", |fleet| fleet.progress(&key, sequence).applied == 1).await;
-    assert!(server.service.fleet().proxies().values().all(|proxy| proxy.refused.is_empty()));
+    assert!(server.service.fleet().complaints().is_empty());
+    let reach = server.service.fleet().reach(sequence, |_| true);
+    assert!(reach.is_complete() && !server.service.fleet().reach(sequence + 1, |_| true).is_complete());
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use mesh_controller::source;
 use mesh_controller::translate::Settings;
 use mesh_model::{ObjectName, SpiffeId, TrustDomain};
 use mesh_rt::{SharedClock, SystemClock};
+use mesh_xds::server::Fleet;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -50,6 +51,7 @@ impl ControlPlane {
         controller.take(snapshots.borrow().clone());
         let view = controller.watch();
         let ads = controller.ads();
+        let fleet = ads.fleet().clone();
         let listener = mesh_rt::net::listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), false)?;
         let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
@@ -68,7 +70,7 @@ impl ControlPlane {
                 tracing::error!(%error, "the control plane's port ended");
             }
         });
-        tokio::task::spawn_local(follow(controller, snapshots, changed, stop));
+        tokio::task::spawn_local(follow((controller, fleet), snapshots, changed, stop));
         Ok(Self { address, identity, authority, clock, view, replicas })
     }
 
@@ -81,13 +83,15 @@ impl ControlPlane {
 
 /// Feeds the controller with changes of files and of replicas, until the end.
 async fn follow(
-    mut controller: Controller,
+    (mut controller, fleet): (Controller, Fleet),
     mut snapshots: watch::Receiver<source::Snapshot>,
     mut replicas: mpsc::UnboundedReceiver<(ObjectName, Vec<Replica>)>,
     stop: CancellationToken,
 ) {
+    let mut heard = fleet.watch();
     loop {
         tokio::select! {
+            Ok(()) = heard.changed() => controller.hear(&fleet),
             changed = snapshots.changed() => match changed {
                 Ok(()) => {
                     let snapshot = snapshots.borrow_and_update().clone();
