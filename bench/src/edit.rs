@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Prints the percentiles of the time that edits need. `routes` more routes are loaded beside the edited one.
 pub(crate) fn run(binary: &Path, routes: usize) -> io::Result<()> {
     let (_origin, origin) = spawn_origin()?;
-    let gateway = Gateway::start(binary, origin)?;
+    let gateway = Gateway::start(&[], binary, origin)?;
     let file = gateway.folder.join("edited.yaml");
     if routes > 0 {
         let all: Vec<_> = (0..routes).map(|n| route(&format!("more-{n}"), &format!("/more/{n}"))).collect();

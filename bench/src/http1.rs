@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use crate::{load, say};
 
-const CONNECTIONS: usize = 32;
+/// Connections that are kept alive.
+pub(crate) const CONNECTIONS: usize = 32;
 const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_secs(3);
 
 /// A process that is ended when dropped.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -37,7 +38,7 @@ struct Contestant {
 pub(crate) fn run(binary: &Path) -> io::Result<()> {
     let (_origin, origin) = spawn_self(&["origin"], "1")?;
     let (relay, relay_at) = spawn_self(&["relay", &origin.to_string()], "0")?;
-    let (mesh, mesh_at) = Gateway::start(binary, origin)?.into_parts();
+    let (mesh, mesh_at) = Gateway::start(&[], binary, origin)?.into_parts();
     let mut all = [
         Contestant { name: "relay", running: relay, address: relay_at, ratios: Vec::new() },
         Contestant { name: "mesh gateway", running: mesh, address: mesh_at, ratios: Vec::new() },
@@ -113,11 +114,13 @@ pub(crate) struct Gateway {
     pub(crate) folder: PathBuf,
     /// Its listener.
     pub(crate) address: SocketAddr,
-    running: Running,
+    /// Its process.
+    pub(crate) running: Running,
 }
 
 impl Gateway {
-    pub(crate) fn start(binary: &Path, origin: SocketAddr) -> io::Result<Self> {
+    /// Starts one, under these words of another program if there are any, and waits until it answers.
+    pub(crate) fn start(under: &[&str], binary: &Path, origin: SocketAddr) -> io::Result<Self> {
         let folder = std::env::temp_dir().join(format!("mesh-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         let port = mesh_rt::net::listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), false)?.local_addr()?.port();
@@ -125,17 +128,17 @@ impl Gateway {
             OBJECTS.replace("LISTEN", &port.to_string()).replace("ORIGIN", &origin.port().to_string());
         std::fs::write(folder.join("mesh.yaml"), objects)?;
         let mut command = Command::new("taskset");
-        command.args(["-c", "0"]).arg(binary).args(["up", "--capture", "ports"]).arg(&folder);
+        command.args(["-c", "0"]).args(under).arg(binary).args(["up", "--capture", "ports"]).arg(&folder);
         let running = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        for _ in 0..200 {
-            if std::net::TcpStream::connect(address).is_ok() {
+        for _ in 0..2400 {
+            if load::requests(address, 1, 1).is_ok() {
                 std::thread::park_timeout(Duration::from_millis(500));
                 return Ok(Self { folder, address, running });
             }
             std::thread::park_timeout(Duration::from_millis(25));
         }
-        Err(io::Error::other("the gateway did not listen within 5 s"))
+        Err(io::Error::other("the gateway did not answer within a minute"))
     }
 
     /// Its process, for as long as the benchmark wants it.

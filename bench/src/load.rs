@@ -15,6 +15,19 @@ const REQUEST: &[u8] = b"GET /bench HTTP/1.1\r\nhost: bench.test\r\nuser-agent: 
 /// # Errors
 /// Any answer that is not a complete 200 of 130 bytes ends the run: one error voids the row.
 pub(crate) fn run(to: SocketAddr, connections: usize, time: Duration) -> io::Result<u64> {
+    let end = SystemClock.monotonic() + time;
+    until(to, connections, |_| SystemClock.monotonic() >= end)
+}
+
+/// Loads an address until at least this many answers came; gives their number.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn requests(to: SocketAddr, connections: usize, count: u64) -> io::Result<u64> {
+    until(to, connections, |answers| answers >= count)
+}
+
+fn until(to: SocketAddr, connections: usize, over: impl Fn(u64) -> bool) -> io::Result<u64> {
     let mut poller = Poller::new()?;
     let mut pending = std::collections::HashMap::new();
     for _ in 0..connections {
@@ -23,8 +36,7 @@ pub(crate) fn run(to: SocketAddr, connections: usize, time: Duration) -> io::Res
         send(&mut poller, token)?;
     }
     let (mut answers, mut buffer, mut tokens) = (0, vec![0; 16 * 1024], Vec::new());
-    let end = SystemClock.monotonic() + time;
-    while SystemClock.monotonic() < end {
+    while !over(answers) {
         poller.wait(&mut tokens)?;
         for token in &tokens {
             let Some(stream) = poller.stream(*token) else { continue };

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 mod edit;
 mod http1;
+mod instructions;
 mod load;
 mod origin;
 mod poller;
@@ -16,6 +17,7 @@ const USAGE: &str = "usage: cargo run --release -p bench -- WHAT
 
   edit MESHCTL N  from an edit of a file to traffic, beside N other routes
   http1 MESHCTL   HTTP/1.1 keep-alive through a gateway: CPU per request as a ratio to a blind relay
+  instructions MESHCTL  the same requests, in instructions of the gateway's process (needs valgrind)
   routes          route choice at 1 to 40,000 routes, and one insert at 40,000 routes of one host";
 
 fn main() -> ExitCode {
@@ -36,7 +38,12 @@ fn run(words: &[&str]) -> io::Result<()> {
             edit::run(&PathBuf::from(binary), routes.parse().map_err(io::Error::other)?)
         }
         ["http1", binary] => http1::run(&PathBuf::from(binary)),
+        ["instructions", binary] => instructions::run(&PathBuf::from(binary)),
         // The two processes that the benchmark starts beside the proxy.
+        ["count", to, count] => {
+            let to = to.parse().map_err(io::Error::other)?;
+            load::requests(to, http1::CONNECTIONS, count.parse().map_err(io::Error::other)?).map(drop)
+        }
         ["origin"] => origin::run(),
         ["relay", to] => relay::run(to.parse().map_err(io::Error::other)?),
         ["routes"] => {
