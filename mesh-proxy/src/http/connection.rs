@@ -20,7 +20,7 @@ use super::body::{Body, Tail};
 use super::call::{Reply, is_grpc};
 use super::downstream::Downstream;
 use super::error::Error;
-use super::head::{MAX_HEAD, MAX_HEADERS, strip_connection};
+use super::head::{MAX_HEAD, strip_connection};
 use super::local::{Local, OneAtATime};
 use super::raw::{Prefixed, RawIo};
 use super::record::{Record, Seen};
@@ -55,6 +55,8 @@ pub(crate) struct Line<C> {
     hold: RefCell<Option<Rc<Hold>>>,
     /// Requests so far.
     requests: Cell<u64>,
+    /// The client's address as a gateway tells it to backends.
+    pub(crate) client: Option<HeaderValue>,
 }
 
 /// Serves HTTP on a client's connection until either side ends it. When `drain` completes, the connection
@@ -69,7 +71,8 @@ where
     let downstream = Arc::new(downstream);
     let seen = Rc::new(Seen::new(&stack.observer, &downstream));
     let (tunnel, hold, requests) = (RefCell::default(), RefCell::default(), Cell::default());
-    let line = Rc::new(Line { stack, downstream, seen, tunnel, hold, requests });
+    let client = HeaderValue::try_from(downstream.facts.source.to_canonical().to_string()).ok();
+    let line = Rc::new(Line { stack, downstream, seen, tunnel, hold, requests, client });
     let mut drain = pin!(drain);
     let sniffed = tokio::select! {
         biased;
@@ -93,10 +96,10 @@ where
     *line.hold.borrow_mut() = Some(io.hold());
     let served = Rc::clone(&line);
     let service = OneAtATime::new(move |request| handle(Rc::clone(&served), request));
+    // The codec's own limit of header lines is ours too; named, it would cost an allocation for each head.
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(line.stack.limits.idle)
-        .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEAD)
         .max_buf_size(2 * MAX_HEAD)
         .serve_connection(TokioIo::new(io), service);

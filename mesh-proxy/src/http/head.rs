@@ -57,16 +57,24 @@ pub fn accept(parts: &mut Parts, sender: Sender) -> Result<Accepted, Error> {
     if parts.method == Method::CONNECT && extended.is_none() {
         return Err(Error::Refused(http::StatusCode::NOT_FOUND, mesh_model::Reason::NoRoute));
     }
-    check_framing(&parts.headers)?;
-    check_expectation(&mut parts.headers)?;
+    // Most heads say nothing about their connection, which one look at each name tells.
+    let bare = !parts.headers.keys().any(|name| is_of_one_hop(name) || name == EXPECT);
+    if !bare {
+        check_framing(&parts.headers)?;
+        check_expectation(&mut parts.headers)?;
+    }
     let authority = authority(parts)?;
     normalise_target(parts)?;
-    let trailers = parts.headers.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let te = if bare { None } else { parts.headers.get(TE) };
+    let trailers = te.is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     let upgrade = match extended {
         Some(protocol) => Some(extended_connect(parts, &protocol)?),
+        None if bare => None,
         None => wanted_upgrade(parts),
     };
-    strip_connection(&mut parts.headers)?;
+    if !bare {
+        strip_connection(&mut parts.headers)?;
+    }
     let http1 = sender == Sender::Peer && parts.headers.contains_key(&names::HTTP1);
     strip_reserved(&mut parts.headers, sender)?;
     Ok(Accepted { authority, upgrade, http1, trailers })
@@ -149,6 +157,10 @@ fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 
 /// Removes the headers of one hop (RFC 9110, section 7.6.1).
 pub(crate) fn strip_connection(headers: &mut HeaderMap) -> Result<(), Malformed> {
+    // Most heads have none of them, which one look at each name tells.
+    if !headers.keys().any(is_of_one_hop) {
+        return Ok(());
+    }
     if headers.contains_key(CONNECTION) {
         let named: Vec<String> = tokens(headers).map(str::to_ascii_lowercase).collect();
         if named.iter().any(|name| names::is_reserved(name)) {
@@ -171,6 +183,20 @@ pub(crate) fn strip_connection(headers: &mut HeaderMap) -> Result<(), Malformed>
         headers.remove(name);
     }
     Ok(())
+}
+
+fn is_of_one_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// Removes what this sender may not say, in one pass over the names.

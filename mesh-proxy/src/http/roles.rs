@@ -256,9 +256,8 @@ fn scheme<C: Connect>(line: &Line<C>) -> &'static str {
 
 /// Tells backends who the client of the gateway is, in place of what the client claimed.
 fn forwarded<C: Connect>(line: &Line<C>, headers: &mut HeaderMap) {
-    let source = line.downstream.facts.source.to_canonical();
-    if let Ok(address) = HeaderValue::from_str(&source.to_string()) {
-        headers.insert(&names::FORWARDED_FOR, address);
+    if let Some(address) = &line.client {
+        headers.insert(&names::FORWARDED_FOR, address.clone());
     }
     headers.insert(&names::FORWARDED_PROTO, HeaderValue::from_static(scheme(line)));
 }

@@ -80,7 +80,8 @@ where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let mut builder = http1::Builder::new();
-    builder.max_headers(crate::http::MAX_HEADERS * 2).max_header_size(crate::http::MAX_HEAD * 2);
+    // The codec's own limit, 100 header lines, is kept: named, it would cost an allocation for each head.
+    builder.max_header_size(crate::http::MAX_HEAD * 2);
     let (sender, connection) = builder.handshake(TokioIo::new(io)).await?;
     let (raw_sender, raw) = oneshot::channel::<Box<dyn RawIo>>();
     tokio::task::spawn_local(async move {

@@ -64,9 +64,18 @@ impl TraceContext {
 
     /// Puts the context into the headers of a request that is passed on.
     pub fn write(self, headers: &mut HeaderMap) {
-        let value = HeaderValue::try_from(self.to_string())
-            .expect("hexadecimal digits and dashes are a header value");
+        let value =
+            HeaderValue::from_bytes(&self.text()).expect("hexadecimal digits and dashes are a header value");
         headers.insert(TRACEPARENT, value);
+    }
+
+    /// The value of `traceparent`. Every request writes one, so that it is made without formatting.
+    fn text(self) -> [u8; 55] {
+        let mut text = *b"00-................................-................-0.";
+        hex(&self.trace_id, &mut text[3..35]);
+        hex(&self.span_id, &mut text[36..52]);
+        text[54] = if self.sampled { b'1' } else { b'0' };
+        text
     }
 
     /// The trace as 32 hexadecimal digits.
@@ -77,8 +86,15 @@ impl TraceContext {
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (trace, span) = (u128::from_be_bytes(self.trace_id), u64::from_be_bytes(self.span_id));
-        write!(f, "00-{trace:032x}-{span:016x}-{:02x}", u8::from(self.sampled))
+        f.write_str(std::str::from_utf8(&self.text()).unwrap_or_default())
+    }
+}
+
+/// Writes each byte as two lower-case digits.
+fn hex(bytes: &[u8], digits: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (byte, pair) in bytes.iter().zip(digits.chunks_exact_mut(2)) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
 }
 
