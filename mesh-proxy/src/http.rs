@@ -21,6 +21,7 @@ mod screen;
 mod sniff;
 mod stack;
 mod tunnel;
+mod woken;
 
 pub use body::{Body, BodyError};
 pub use connection::serve;
@@ -29,3 +30,4 @@ pub use error::{Error, Malformed, Meaning};
 pub use facts::{Facts, Unpacked};
 pub use head::{MAX_HEAD, MAX_HEADERS};
 pub use stack::{Limits, Parts, Stack};
+pub(crate) use woken::Woken;

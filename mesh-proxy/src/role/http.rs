@@ -6,17 +6,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Context;
 use crate::drain::{Phase, Signal};
-use crate::http::{Downstream, serve};
+use crate::http::{Downstream, Woken, serve};
 
 /// Serves HTTP on a connection until it ends, its drain asks it to, or the deadline cuts it.
 pub(crate) async fn http<I>(cx: &Context, io: I, downstream: Downstream, drain: Signal)
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let (closing, stopped) = (drain.clone(), drain);
-    let closing = async move { closing.reached(Phase::Closing).await };
+    // Both are looked at whenever the connection is, and almost never have anything to say.
+    let closing = Woken::new(Box::pin(drain.reached(Phase::Closing)));
+    let stopped = Woken::new(Box::pin(drain.reached(Phase::Stopped)));
     tokio::select! {
+        biased;
+        () = stopped => {}
         () = serve(io, downstream, Rc::clone(&cx.stack), closing) => {}
-        () = stopped.reached(Phase::Stopped) => {}
     }
 }
