@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, Method, StatusCode, Uri};
 use mesh_model::mesh::Candidate;
@@ -50,18 +50,16 @@ impl Observer {
         Self { telemetry, clock, chance, names, decisions, series, cells }
     }
 
-    /// Counts an exchange in the worker's own cells.
-    fn count(&self, exchange: &Exchange<'_>) {
-        let key = (exchange.labels.clone(), exchange.status, exchange.reason);
+    /// The worker's own cells of a series.
+    fn cells(&self, key: SeriesKey) -> Arc<Cells> {
         let mut known = self.cells.borrow_mut();
         if known.len() > 2 * MAX_SERIES {
             // Names beyond the cap all lead to the overflow; they must not gather here.
             known.clear();
         }
-        known
-            .entry(key)
-            .or_insert_with_key(|key| self.telemetry.metrics.cells(&self.series, key))
-            .count(exchange);
+        let cells =
+            known.entry(key).or_insert_with_key(|key| self.telemetry.metrics.cells(&self.series, key));
+        Arc::clone(cells)
     }
 
     /// A service's name as a label. Services are few, and their names are made once.
@@ -83,6 +81,19 @@ pub(crate) struct Seen {
     side: Side,
     labels: Labels,
     source: Option<String>,
+    /// Where requests are decided.
+    at: RefCell<Arc<At>>,
+    /// The cells of the last exchange: the next one usually counts there too.
+    last: RefCell<Option<Last>>,
+}
+
+/// The cells of one series, and what told them apart from others of this connection.
+#[derive(Debug)]
+struct Last {
+    status: u16,
+    reason: Reason,
+    destination: Option<Destination>,
+    cells: Arc<Cells>,
 }
 
 impl Seen {
@@ -109,7 +120,59 @@ impl Seen {
             }
         };
         let source = peer.map(ToString::to_string);
-        Self { observer: Rc::clone(observer), downstream: Arc::clone(downstream), side, labels, source }
+        let at = RefCell::new(Arc::new(match &downstream.scope {
+            Scope::Gateway { gateway, port, sni } => {
+                At::Gateway { gateway: gateway.clone(), port: *port, sni: sni.clone() }
+            }
+            Scope::Inbound { workload, .. } => {
+                At::Inbound { workload: Arc::clone(workload), facts: downstream.facts.clone() }
+            }
+            Scope::Outbound { service, port, namespace } => {
+                At::Outbound { service: Arc::clone(service), port: *port, namespace: Arc::clone(namespace) }
+            }
+        }));
+        let (observer, downstream) = (Rc::clone(observer), Arc::clone(downstream));
+        Self { observer, downstream, side, labels, source, at, last: RefCell::default() }
+    }
+
+    /// Where requests of this connection are decided with this snapshot.
+    fn at(&self, mesh: &Mesh) -> Arc<At> {
+        let mut at = self.at.borrow_mut();
+        if let At::Inbound { workload, facts } = &**at {
+            // As authorization does: the labels of the snapshot, not those of the accepted connection.
+            let current = mesh.workload(&workload.name).unwrap_or(workload);
+            if !Arc::ptr_eq(current, workload) {
+                *at = Arc::new(At::Inbound { workload: Arc::clone(current), facts: facts.clone() });
+            }
+        }
+        Arc::clone(&at)
+    }
+
+    /// The cells of an exchange that ended so.
+    fn cells(&self, (status, reason): (u16, Reason), destination: Option<&Destination>) -> Arc<Cells> {
+        let mut last = self.last.borrow_mut();
+        if let Some(last) = &*last
+            && (last.status, last.reason) == (status, reason)
+            && same(last.destination.as_ref(), destination)
+        {
+            return Arc::clone(&last.cells);
+        }
+        let cells = self.observer.cells((self.labels_of(destination), status, reason));
+        let destination = destination.cloned();
+        *last = Some(Last { status, reason, destination, cells: Arc::clone(&cells) });
+        cells
+    }
+
+    fn labels_of(&self, destination: Option<&Destination>) -> Labels {
+        let mut labels = self.labels.clone();
+        if let Some(to) = destination {
+            labels.destination_namespace = Arc::clone(&to.namespace);
+            labels.service = Arc::clone(&to.service);
+            if let Some(workload) = &to.workload {
+                labels.destination_workload = Arc::clone(workload);
+            }
+        }
+        labels
     }
 
     /// Begins the record of a request.
@@ -136,11 +199,27 @@ impl Seen {
 }
 
 /// Where a request went: workload, namespace and service, as labels.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Destination {
     namespace: Arc<str>,
     service: Arc<str>,
     workload: Option<Arc<str>>,
+}
+
+/// Whether two destinations are surely the same; another copy of the same names may pass for another one.
+fn same(a: Option<&Destination>, b: Option<&Destination>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => {
+            let workloads = match (&a.workload, &b.workload) {
+                (None, None) => true,
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+                _ => false,
+            };
+            workloads && Arc::ptr_eq(&a.service, &b.service) && Arc::ptr_eq(&a.namespace, &b.namespace)
+        }
+        _ => false,
+    }
 }
 
 /// The record of one exchange. Dropping it tells it.
@@ -188,19 +267,7 @@ impl Record {
     pub(crate) fn decide(&mut self, mesh: &Arc<Mesh>, head: &RequestHead<'_>, uri: &Uri) {
         self.authority = Some(head.authority.clone());
         self.uri = uri.clone();
-        let at = match &self.seen.downstream.scope {
-            Scope::Gateway { gateway, port, sni } => {
-                At::Gateway { gateway: gateway.clone(), port: *port, sni: sni.clone() }
-            }
-            Scope::Inbound { workload, .. } => {
-                // As authorization does: the labels of the snapshot, not those of the accepted connection.
-                let current = mesh.workload(&workload.name).unwrap_or(workload);
-                At::Inbound { workload: Arc::clone(current), facts: self.seen.downstream.facts.clone() }
-            }
-            Scope::Outbound { service, port, namespace } => {
-                At::Outbound { service: Arc::clone(service), port: *port, namespace: Arc::clone(namespace) }
-            }
-        };
+        let at = self.seen.at(mesh);
         self.decision = Some(self.seen.observer.decisions.keep(Decided::new(at, mesh, head)));
     }
 
@@ -263,18 +330,6 @@ impl Record {
         self.sent += down;
     }
 
-    fn labels(&self) -> Labels {
-        let mut labels = self.seen.labels.clone();
-        if let Some(to) = &self.destination {
-            labels.destination_namespace = Arc::clone(&to.namespace);
-            labels.service = Arc::clone(&to.service);
-            if let Some(workload) = &to.workload {
-                labels.destination_workload = Arc::clone(workload);
-            }
-        }
-        labels
-    }
-
     fn destination_identity(&self) -> Option<String> {
         match &self.seen.downstream.scope {
             Scope::Inbound { workload, .. } => Some(workload.identity.to_string()),
@@ -285,21 +340,31 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let Observer { telemetry, clock, chance, .. } = &*self.seen.observer;
-        let (trace, parent) = self.trace.unwrap_or_else(|| {
-            let mut chance = chance.borrow_mut();
-            (TraceContext::root(&mut chance, false), None)
-        });
+        let Observer { telemetry, clock, .. } = &*self.seen.observer;
         // 0: the client was gone before there was an answer.
         let status = self.status.map_or(0, |status| status.as_u16());
-        let words = telemetry.wants_words(status, self.reason, trace.sampled);
-        let authority = self.authority.as_ref().filter(|_| words).map(ToString::to_string);
-        let destination = if words { self.destination_identity() } else { None };
-        let route = self.route.as_ref().filter(|_| words).map(|rule| rule.route().source.to_string());
-        let exchange = Exchange {
+        let took = clock.monotonic().saturating_duration_since(self.started);
+        let cells = self.seen.cells((status, self.reason), self.destination.as_ref());
+        cells.count(took, self.course.bytes.get(), self.sent);
+        let sampled = self.trace.is_some_and(|(trace, _)| trace.sampled);
+        if telemetry.wants_words(status, self.reason, sampled) {
+            self.tell(status, took);
+        }
+    }
+}
+
+impl Record {
+    /// Tells the exchange in words.
+    fn tell(&self, status: u16, took: Duration) {
+        let Observer { telemetry, chance, .. } = &*self.seen.observer;
+        let untraced = || (TraceContext::root(&mut chance.borrow_mut(), false), None);
+        let (trace, parent) = self.trace.unwrap_or_else(untraced);
+        let authority = self.authority.as_ref().map(ToString::to_string);
+        let destination = self.destination_identity();
+        telemetry.told(&Exchange {
             side: self.seen.side,
             began: self.began,
-            took: clock.monotonic().saturating_duration_since(self.started),
+            took,
             method: self.method.as_str(),
             authority: authority.as_deref().unwrap_or_default(),
             path: self.uri.path(),
@@ -309,14 +374,12 @@ impl Drop for Record {
             sent: self.sent,
             source_identity: self.seen.source.as_deref(),
             destination_identity: destination.as_deref(),
-            route,
+            route: self.route.as_ref().map(|rule| rule.route().source.to_string()),
             upstream: self.upstream,
             decision: self.decision,
             trace,
             parent,
-            labels: self.labels(),
-        };
-        self.seen.observer.count(&exchange);
-        telemetry.told(&exchange);
+            labels: self.seen.labels_of(self.destination.as_ref()),
+        });
     }
 }

@@ -63,36 +63,52 @@ pub enum At {
     },
 }
 
-/// What a decision was made from.
+/// What a decision was made from. Thousands are kept, and each request replaces one: it is small, and its texts
+/// lie in one place.
 #[derive(Debug, Clone)]
 pub struct Record {
-    at: At,
+    at: Arc<At>,
     mesh: Arc<Mesh>,
     method: Method,
-    authority: Authority,
-    path: String,
-    query: Option<String>,
-    headers: HeaderMap,
+    /// Host, path and query, one after the other.
+    text: Box<str>,
+    host: usize,
+    port: Option<u16>,
+    path: usize,
+    has_query: bool,
+    /// What rules compare, if the request has any of it.
+    headers: Option<Box<HeaderMap>>,
 }
 
 impl Record {
     /// Remembers what a decision was made from.
-    pub fn new(at: At, mesh: &Arc<Mesh>, head: &RequestHead<'_>) -> Self {
-        let mut headers = HeaderMap::new();
+    pub fn new(at: Arc<At>, mesh: &Arc<Mesh>, head: &RequestHead<'_>) -> Self {
+        let mut headers: Option<Box<HeaderMap>> = None;
         for name in mesh.compared_headers() {
             for line in head.headers.get_all(name) {
-                headers.append(name.clone(), line.clone());
+                headers.get_or_insert_default().append(name.clone(), line.clone());
             }
         }
+        let (host, query) = (head.authority.host(), head.query.unwrap_or_default());
+        let mut text = String::with_capacity(host.len() + head.path.len() + query.len());
+        [host, head.path, query].iter().for_each(|part| text.push_str(part));
         Self {
             at,
             mesh: Arc::clone(mesh),
             method: head.method.clone(),
-            authority: head.authority.clone(),
-            path: head.path.to_owned(),
-            query: head.query.map(str::to_owned),
+            text: text.into_boxed_str(),
+            host: host.len(),
+            port: head.authority.port(),
+            path: head.path.len(),
+            has_query: head.query.is_some(),
             headers,
         }
+    }
+
+    fn authority(&self) -> Authority {
+        let host = &self.text[..self.host];
+        let text = self.port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        text.parse().expect("an authority's canonical form is an authority")
     }
 
     /// The explanation as JSON: a decision, or an authorization at the destination.
@@ -113,14 +129,16 @@ impl Record {
     }
 
     fn explained(&self) -> Explained {
+        let (authority, none) = (self.authority(), HeaderMap::new());
+        let (path, query) = self.text[self.host..].split_at(self.path);
         let head = RequestHead {
             method: &self.method,
-            authority: &self.authority,
-            path: &self.path,
-            query: self.query.as_deref(),
-            headers: &self.headers,
+            authority: &authority,
+            path,
+            query: self.has_query.then_some(query),
+            headers: self.headers.as_deref().unwrap_or(&none),
         };
-        match &self.at {
+        match &*self.at {
             At::Gateway { gateway, port, sni } => {
                 let place = Place::Gateway { gateway, port: *port, sni: sni.as_deref() };
                 Explained::Route(Box::new(explain_route(&self.mesh, place, &head)))
@@ -215,7 +233,27 @@ mod tests {
         let head =
             RequestHead { method: &Method::GET, authority: &authority, path, query: None, headers: &headers };
         let at = At::Gateway { gateway: ObjectName::new("n", "g"), port: 80, sni: None };
-        Record::new(at, &Arc::default(), &head)
+        Record::new(Arc::new(at), &Arc::default(), &head)
+    }
+
+    #[test]
+    fn a_record_is_small_and_gives_back_what_it_was_made_from() {
+        assert!(size_of::<Record>() <= 96, "{} bytes", size_of::<Record>());
+        let hosts = ["h", "h:8080", "[::1]", "[::1]:8080", "192.0.2.1:80"];
+        for (host, query) in hosts.into_iter().flat_map(|h| [(h, None), (h, Some("")), (h, Some("a=/b?c"))]) {
+            let (authority, headers): (Authority, _) = (host.parse().expect("authority"), HeaderMap::new());
+            let head = RequestHead {
+                method: &Method::GET,
+                authority: &authority,
+                path: "/p/q",
+                query,
+                headers: &headers,
+            };
+            let at = At::Gateway { gateway: ObjectName::new("n", "g"), port: 80, sni: None };
+            let kept = Record::new(Arc::new(at), &Arc::default(), &head).describe();
+            let place = Place::Gateway { gateway: &ObjectName::new("n", "g"), port: 80, sni: None };
+            assert_eq!(kept, explain_route(&Mesh::default(), place, &head).to_string());
+        }
     }
 
     #[test]

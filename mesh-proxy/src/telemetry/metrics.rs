@@ -143,7 +143,8 @@ impl Metrics {
     /// Counts a finished exchange that no worker counts in cells of its own.
     pub fn count(&self, exchange: &Exchange<'_>) {
         let key = (exchange.labels.clone(), exchange.status, exchange.reason);
-        self.requests.cells(&self.others, &key).count(exchange);
+        let cells = self.requests.cells(&self.others, &key);
+        cells.count(exchange.took, exchange.received, exchange.sent);
     }
 
     /// Series for one more worker.

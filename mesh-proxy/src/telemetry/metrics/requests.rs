@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mesh_model::Reason;
 use prometheus_client::collector::Collector;
@@ -13,7 +14,6 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
 use super::{BUCKETS, Labels, MAX_SERIES};
-use crate::telemetry::Exchange;
 
 /// What names a series of requests.
 pub(crate) type SeriesKey = (Labels, u16, Reason);
@@ -29,16 +29,16 @@ pub(crate) struct Cells {
 }
 
 impl Cells {
-    /// Counts a finished exchange.
-    pub(crate) fn count(&self, exchange: &Exchange<'_>) {
+    /// Counts a finished exchange: its duration, and the bytes of both bodies.
+    pub(crate) fn count(&self, took: Duration, received: u64, sent: u64) {
         let add = |cell: &AtomicU64, by: u64| cell.fetch_add(by, Ordering::Relaxed);
-        let seconds = exchange.took.as_secs_f64();
+        let seconds = took.as_secs_f64();
         let bucket = BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len());
         add(&self.requests, 1);
-        add(&self.microseconds, u64::try_from(exchange.took.as_micros()).unwrap_or(u64::MAX));
+        add(&self.microseconds, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         add(&self.buckets[bucket], 1);
-        add(&self.received, exchange.received);
-        add(&self.sent, exchange.sent);
+        add(&self.received, received);
+        add(&self.sent, sent);
     }
 }
 
