@@ -3,6 +3,8 @@
 #![doc = include_str!("../README.md")]
 
 pub mod access;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod definitions;
 pub mod manifest;
 pub mod render;

@@ -21,8 +21,8 @@ const PROGRAMS: &[(&str, &str)] = &[
 /// Where Debian puts programs.
 const FOLDERS: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-/// The receiver that traces are tested against: independent of our own encoder.
-const PYPI: &[&str] = &["opentelemetry-proto==1.45.2", "protobuf", "grpcio"];
+/// The receiver that traces are tested against, independent of our own encoder; and the engine of Helm 4.2.3.
+const PYPI: &[&str] = &["opentelemetry-proto==1.45.2", "protobuf", "grpcio", "helm-python-sdk==0.2.2"];
 
 /// The module whose manifests and schemas are our input tests.
 const GO_MODULES: &[&str] = &["sigs.k8s.io/gateway-api@v1.7.0"];

@@ -1,0 +1,10 @@
+//! The cluster that is installed into: a small client of its API server, and what is done through it. JSON in,
+//! JSON out; what the objects are is decided elsewhere.
+
+mod api;
+mod apply;
+mod kubeconfig;
+
+pub use api::{Answer, Api, CallError};
+pub use apply::{Change, ClusterError, Progress, Rollout, install, uninstall, wait};
+pub use kubeconfig::{Connection, KubeconfigError};

@@ -1,0 +1,273 @@
+//! Objects into a cluster and out of it again, in an order that leaves nothing half done, and the wait until the
+//! controller is up. What is told on the way goes to the caller.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::api::{Api, CallError};
+use crate::definitions::definitions;
+use crate::manifest::without_notes;
+use crate::render::{NAME, Rendered};
+
+/// What became of one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// It was not there.
+    Created,
+    /// It was there and is gone.
+    Deleted,
+    /// It was there and was different.
+    Configured,
+    /// It was there and was the same.
+    Unchanged,
+}
+
+/// Told as it happens: the object's kind, its name, and what became of it.
+pub type Progress<'a> = &'a mut dyn FnMut(&str, &str, Change);
+
+/// Why the cluster is not as it should be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClusterError {
+    /// A call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// Another tool manages these objects.
+    #[error(
+        "{object} is managed by another tool, such as Helm; install and uninstall with that one: {message}"
+    )]
+    Managed {
+        /// Kind and name.
+        object: String,
+        /// The server's words.
+        message: String,
+    },
+    /// Not ready in time.
+    #[error("the controller is not ready after {0:?}: {1}")]
+    Slow(Duration, String),
+}
+
+/// How far a rollout is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rollout {
+    /// Every replica runs the newest version and is available.
+    Done,
+    /// Not yet, and why.
+    Waiting(String),
+}
+
+/// Applies everything: the namespace, our definitions when wanted, the objects, and the class where the cluster
+/// has its kind. Returns whether the class was left out for want of it.
+///
+/// # Errors
+/// At the first object that the server does not take; what came before it stays, and a second run goes on.
+pub async fn install(
+    api: &Api,
+    rendered: &Rendered,
+    with_definitions: bool,
+    progress: Progress<'_>,
+) -> Result<bool, ClusterError> {
+    apply(api, &rendered.namespace, progress).await?;
+    for definition in with_definitions.then(definitions).into_iter().flatten() {
+        apply(api, &definition, progress).await?;
+    }
+    for object in &rendered.objects {
+        apply(api, object, progress).await?;
+    }
+    let Some(class) = &rendered.class else { return Ok(false) };
+    if api.find(&collection(class)).await?.is_none() {
+        return Ok(true);
+    }
+    apply(api, class, progress).await?;
+    Ok(false)
+}
+
+/// Removes what `install` made, in the opposite order. The namespace goes when it is the mesh's own, and with it
+/// what the controller kept there. Definitions go only when wanted, because every object of their kinds does too.
+///
+/// # Errors
+/// At the first object that cannot be removed.
+pub async fn uninstall(
+    api: &Api,
+    rendered: &Rendered,
+    with_definitions: bool,
+    progress: Progress<'_>,
+) -> Result<(), ClusterError> {
+    for object in rendered.class.iter().chain(rendered.objects.iter().rev()) {
+        delete(api, object, progress).await?;
+    }
+    for definition in with_definitions.then(definitions).into_iter().flatten() {
+        delete(api, &definition, progress).await?;
+    }
+    let found = api.find(&path(&rendered.namespace)).await?;
+    let label = "/metadata/labels/app.kubernetes.io~1part-of";
+    if found.is_some_and(|namespace| namespace.pointer(label) == Some(&json!("service-mesh"))) {
+        delete(api, &rendered.namespace, progress).await?;
+    }
+    Ok(())
+}
+
+async fn apply(api: &Api, object: &Json, progress: Progress<'_>) -> Result<(), ClusterError> {
+    let path = path(object);
+    let before = api.find(&path).await?;
+    let after = match api.apply(&path, &without_notes(object)).await {
+        Ok(answer) => answer.body,
+        Err(CallError::Refused { code: 409, message, .. }) => {
+            let object = format!("{} {}", word(object, "/kind"), word(object, "/metadata/name"));
+            return Err(ClusterError::Managed { object, message });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let change = match before {
+        None => Change::Created,
+        Some(before) if before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"] => {
+            Change::Unchanged
+        }
+        Some(_) => Change::Configured,
+    };
+    progress(word(object, "/kind"), word(object, "/metadata/name"), change);
+    Ok(())
+}
+
+async fn delete(api: &Api, object: &Json, progress: Progress<'_>) -> Result<(), ClusterError> {
+    match api.delete(&path(object)).await {
+        Ok(_) => progress(word(object, "/kind"), word(object, "/metadata/name"), Change::Deleted),
+        // Gone already, or a kind that this cluster does not have.
+        Err(error) if error.code() == Some(404) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// Waits until the controller's Deployment is available, telling how far it is whenever that changes.
+///
+/// # Errors
+/// When it is not in time, or the server does not answer.
+pub async fn wait(
+    api: &Api,
+    namespace: &str,
+    patience: Duration,
+    mut told: impl FnMut(&str),
+) -> Result<(), ClusterError> {
+    let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments/{NAME}");
+    let pods = format!("/api/v1/namespaces/{namespace}/pods?labelSelector=app.kubernetes.io%2Fname%3D{NAME}");
+    let mut last = String::new();
+    let ready = async {
+        loop {
+            let Rollout::Waiting(why) = rollout(&api.get(&path).await?.body) else { return Ok(()) };
+            let pods = api.find(&pods).await?.unwrap_or_default();
+            let now = troubles(&pods).map_or_else(|| why.clone(), |trouble| format!("{why}; {trouble}"));
+            if now != last {
+                told(&now);
+                last = now;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let outcome = tokio::time::timeout(patience, ready).await;
+    outcome.unwrap_or_else(|_| Err(ClusterError::Slow(patience, last)))
+}
+
+/// How far a Deployment is.
+pub fn rollout(deployment: &Json) -> Rollout {
+    let number = |path: &str| deployment.pointer(path).and_then(Json::as_u64).unwrap_or(0);
+    let wanted = deployment.pointer("/spec/replicas").and_then(Json::as_u64).unwrap_or(1);
+    let seen = number("/status/observedGeneration") >= number("/metadata/generation");
+    let (updated, available) = (number("/status/updatedReplicas"), number("/status/availableReplicas"));
+    let all = number("/status/replicas");
+    if seen && updated >= wanted && available >= wanted && all <= wanted {
+        return Rollout::Done;
+    }
+    Rollout::Waiting(format!("{} of {wanted} replicas are available", available.min(updated)))
+}
+
+/// What keeps a container of these pods from running.
+fn troubles(pods: &Json) -> Option<String> {
+    let pods = pods["items"].as_array()?.iter();
+    let containers = pods.filter_map(|pod| pod.pointer("/status/containerStatuses")?.as_array()).flatten();
+    let waiting = containers.filter_map(|container| container.pointer("/state/waiting"));
+    let text = |waiting: &Json| match waiting["message"].as_str() {
+        Some(message) => format!("{}: {message}", word(waiting, "/reason")),
+        None => word(waiting, "/reason").to_owned(),
+    };
+    waiting.map(text).find(|text| text != "ContainerCreating")
+}
+
+/// The path of an object.
+fn path(object: &Json) -> String {
+    format!("{}/{}", collection(object), word(object, "/metadata/name"))
+}
+
+/// The path of all objects of an object's kind and namespace.
+fn collection(object: &Json) -> String {
+    let version = word(object, "/apiVersion");
+    let root = if version.contains('/') { "apis" } else { "api" };
+    let kind = word(object, "/kind").to_lowercase();
+    let plural = if kind.ends_with('s') { format!("{kind}es") } else { format!("{kind}s") };
+    match object.pointer("/metadata/namespace").and_then(Json::as_str) {
+        Some(namespace) => format!("/{root}/{version}/namespaces/{namespace}/{plural}"),
+        None => format!("/{root}/{version}/{plural}"),
+    }
+}
+
+fn word<'j>(value: &'j Json, path: &str) -> &'j str {
+    value.pointer(path).and_then(Json::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Values, render};
+
+    #[test]
+    fn every_object_has_the_path_that_an_api_server_gives_it() {
+        let rendered = render(&Values::default(), "mesh");
+        let paths: Vec<String> =
+            rendered.class.iter().chain([&rendered.namespace]).chain(&rendered.objects).map(path).collect();
+        let expected = [
+            "/apis/gateway.networking.k8s.io/v1/gatewayclasses/mesh",
+            "/api/v1/namespaces/mesh",
+            "/api/v1/namespaces/mesh/serviceaccounts/service-mesh-controller",
+            "/apis/rbac.authorization.k8s.io/v1/clusterroles/service-mesh-controller-mesh",
+            "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/service-mesh-controller-mesh",
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/mesh/roles/service-mesh-controller",
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/mesh/rolebindings/service-mesh-controller",
+            "/api/v1/namespaces/mesh/services/service-mesh-controller",
+            "/apis/apps/v1/namespaces/mesh/deployments/service-mesh-controller",
+        ];
+        assert_eq!(paths, expected);
+    }
+
+    #[test]
+    fn a_rollout_is_done_when_only_new_replicas_are_left_and_available() {
+        let deployment = |generation: u64, updated: u64, all: u64, available: u64| {
+            json!({
+                "metadata": {"generation": 2},
+                "spec": {"replicas": 2},
+                "status": {"observedGeneration": generation, "updatedReplicas": updated, "replicas": all,
+                    "availableReplicas": available},
+            })
+        };
+        let waiting = |n: u64| Rollout::Waiting(format!("{n} of 2 replicas are available"));
+        let table = [
+            (deployment(2, 2, 2, 2), Rollout::Done),
+            (deployment(1, 2, 2, 2), waiting(2)),
+            (deployment(2, 1, 3, 2), waiting(1)),
+            (deployment(2, 2, 3, 2), waiting(2)),
+            (json!({"spec": {"replicas": 2}}), waiting(0)),
+        ];
+        for (deployment, expected) in table {
+            assert_eq!(rollout(&deployment), expected, "{deployment}");
+        }
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_pulled_is_said_in_the_servers_words() {
+        let state = json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}});
+        let pods = json!({"items": [{"status": {"containerStatuses": [{"state": state}]}}]});
+        assert_eq!(troubles(&pods).as_deref(), Some("ErrImagePull: no such image"));
+        assert_eq!(troubles(&json!({"items": [{}]})), None);
+    }
+}
