@@ -2,6 +2,10 @@
 
 pub(crate) mod completion;
 pub(crate) mod explain;
+#[cfg(feature = "cluster")]
+pub(crate) mod install;
 pub(crate) mod status;
+#[cfg(feature = "cluster")]
+pub(crate) mod uninstall;
 pub(crate) mod up;
 pub(crate) mod why;

@@ -18,6 +18,17 @@ pub(crate) fn passed_on() -> BTreeMap<OsString, OsString> {
     NAMES.iter().filter_map(|name| Some((OsString::from(name), env::var_os(name)?))).collect()
 }
 
+/// The kubeconfig files: those of `KUBECONFIG`, else the one in the home folder.
+#[cfg(feature = "cluster")]
+pub(crate) fn kubeconfig_files() -> Vec<PathBuf> {
+    match env::var_os("KUBECONFIG").filter(|list| !list.is_empty()) {
+        Some(list) => env::split_paths(&list).collect(),
+        None => {
+            env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config")).into_iter().collect()
+        }
+    }
+}
+
 /// What is logged: `MESH_LOG`, in the form of `tracing`, or warnings.
 pub(crate) fn log_filter() -> String {
     env::var("MESH_LOG").unwrap_or_else(|_| "warn".to_owned())

@@ -12,6 +12,8 @@ mod local;
 mod terminal;
 
 use commands::{completion, explain, status, up, why};
+#[cfg(feature = "cluster")]
+use commands::{install, uninstall};
 
 /// A service mesh on this machine and tools to look at it.
 #[derive(Debug, Parser)]
@@ -29,8 +31,14 @@ enum Command {
     Demo(Box<demo::Arguments>),
     /// Say what the mesh would do with a request, and why, without starting anything.
     Explain(explain::Arguments),
+    /// Install the controller into a Kubernetes cluster.
+    #[cfg(feature = "cluster")]
+    Install(install::Arguments),
     /// Show the meshes that run on this machine.
     Status(status::Arguments),
+    /// Remove the controller from a Kubernetes cluster.
+    #[cfg(feature = "cluster")]
+    Uninstall(uninstall::Arguments),
     /// Run the mesh that files describe: controller, authority, proxies and processes, until Ctrl-C.
     Up(up::Arguments),
     /// Say why a running mesh decided about a request as it did.
@@ -69,7 +77,11 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Explain(arguments) => explain::run(&arguments),
+        #[cfg(feature = "cluster")]
+        Command::Install(arguments) => runtime.block_on(install::run(&arguments)),
         Command::Status(arguments) => local.block_on(&runtime, status::run(&arguments)),
+        #[cfg(feature = "cluster")]
+        Command::Uninstall(arguments) => runtime.block_on(uninstall::run(&arguments)),
         Command::Up(arguments) => local.block_on(&runtime, up::run(&arguments)),
         Command::Why(arguments) => local.block_on(&runtime, why::run(&arguments)),
     }
