@@ -3,6 +3,7 @@
 //!
 //! No type of the Kubernetes client leaves this module: [`client::Api`] speaks JSON.
 
+mod apply;
 mod client;
 mod definitions;
 mod discovery;
@@ -15,11 +16,12 @@ mod roots;
 mod run;
 mod served;
 mod source;
+mod status;
 mod vault;
 
 pub use run::{Cluster, ClusterError};
 
-pub(crate) use client::{Api, Fault};
+pub(crate) use client::{Api, CallError, Fault};
 pub(crate) use served::Served;
 
 use std::collections::BTreeSet;

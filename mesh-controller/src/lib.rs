@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod controller;
 pub mod local;
 pub mod names;
+pub mod provision;
 pub mod serve;
 pub mod source;
 pub mod status;

@@ -100,6 +100,16 @@ pub struct ParentStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// An address at which a gateway is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StatusAddress {
+    /// `IPAddress` or `Hostname`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The address.
+    pub value: String,
+}
+
 /// The part of a status that differs by kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", untagged)]
@@ -131,6 +141,9 @@ pub enum StatusBody {
         listeners: Vec<ListenerStatus>,
         /// Listener sets that were accepted.
         attached_listener_sets: u32,
+        /// Where it is reached; empty where nothing is created for gateways.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        addresses: Vec<StatusAddress>,
     },
     /// Listener sets.
     ListenerSet {

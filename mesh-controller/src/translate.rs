@@ -53,7 +53,7 @@ pub struct Settings {
     /// Features of the Gateway API that are switched off: what needs one is refused in status.
     pub disabled_features: BTreeSet<Feature>,
     /// Addresses that gateways may ask for.
-    pub gateway_addresses: BTreeSet<String>,
+    pub gateway_addresses: GatewayAddresses,
 }
 
 impl Default for Settings {
@@ -66,7 +66,40 @@ impl Default for Settings {
             builtin_classes: BTreeSet::from(["mesh".to_owned()]),
             allocate_addresses: true,
             disabled_features: BTreeSet::new(),
-            gateway_addresses: BTreeSet::new(),
+            gateway_addresses: GatewayAddresses::default(),
+        }
+    }
+}
+
+/// Which addresses gateways may ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GatewayAddresses {
+    /// These. What is asked for beside them is refused at once.
+    Listed(BTreeSet<String>),
+    /// Whatever the cluster gives to the gateway's service, which is known only afterwards.
+    OfService,
+}
+
+impl Default for GatewayAddresses {
+    fn default() -> Self {
+        Self::Listed(BTreeSet::new())
+    }
+}
+
+impl GatewayAddresses {
+    /// Whether it is known that an address of this type cannot be had.
+    fn refuses(&self, kind: &str) -> bool {
+        match self {
+            Self::Listed(_) => !matches!(kind, "IPAddress" | "Hostname"),
+            Self::OfService => kind != "IPAddress",
+        }
+    }
+
+    /// Whether it is known that this address cannot be had.
+    fn lacks(&self, value: &str) -> bool {
+        match self {
+            Self::Listed(listed) => !listed.contains(value),
+            Self::OfService => false,
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod l4;
 pub mod listener;
 pub mod local;
 pub mod meta;
+pub mod parameters;
 pub mod policy;
 pub mod route;
 pub mod scalar;
@@ -32,6 +33,7 @@ pub use l4::{L4RouteSpec, L4Rule, TcpRoute, TlsRoute, TlsRouteSpec, UdpRoute};
 pub use listener::{Gateway, Listener, ListenerSet};
 pub use local::Process;
 pub use meta::{Condition, LabelSelector, Manifest, ObjectMeta};
+pub use parameters::GatewayParameters;
 pub use policy::{BackendTlsPolicy, ReferenceGrant};
 pub use route::{BackendObjectReference, BackendRef, NoFilter, ParentReference, RouteStatus};
 pub use scalar::{Duration, IntOrString, SecretBytes, Timestamp};
@@ -51,6 +53,8 @@ pub trait Typed: Sized + 'static {
 pub mod group {
     /// Gateway API.
     pub const GATEWAY: &str = "gateway.networking.k8s.io";
+    /// Settings of our gateways.
+    pub const PARAMETERS: &str = "gateway.mesh.io";
     /// Processes of the local mesh.
     pub const LOCAL: &str = "local.mesh.io";
     /// Our authorization policies.
@@ -150,6 +154,8 @@ objects! {
     Gateway, "Gateway", group::GATEWAY, Namespaced, ["v1", "v1beta1"];
     /// Which controller serves a gateway.
     GatewayClass, "GatewayClass", group::GATEWAY, Cluster, ["v1", "v1beta1"];
+    /// How the proxies of a gateway run.
+    GatewayParameters, "GatewayParameters", group::PARAMETERS, Namespaced, ["v1alpha1"];
     /// Routes for gRPC methods.
     GrpcRoute, "GRPCRoute", group::GATEWAY, Namespaced, ["v1"];
     /// Routes for HTTP requests.

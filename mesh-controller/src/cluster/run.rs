@@ -22,12 +22,12 @@ use super::feed::Pauses;
 use super::review::TokenReviewer;
 use super::source::Source;
 use super::vault::{SealingError, Vault, sealing_key};
-use super::{Access, ClusterConfig, roots};
+use super::{Access, ClusterConfig, apply, roots, status};
 use crate::controller::{Controller, View};
 use crate::serve::{
     AbortOnDrop, Event, ServeError, Services, Shown, listen_on, own_identity, readiness, serve,
 };
-use crate::translate::Settings;
+use crate::translate::{GatewayAddresses, Settings};
 
 /// The account of the control plane.
 const ACCOUNT: &str = "service-mesh-controller";
@@ -153,12 +153,17 @@ impl Cluster {
         if let Ok(address) = listener.local_addr() {
             tell(Event::Serving { address, readiness: ready.local_addr().ok() });
         }
+        let (refused, refusals) = watch::channel(Arc::default());
+        let proxies = status::Proxies { cache: controller.cache().clone(), fleet: ads.fleet().clone() };
+        let reporting = status::run(access.clone(), proxies, refusals, Arc::default());
         let (peer, renewing) = own_identity(&authority, &identity)?;
         let mut tasks = vec![
             renewing,
             AbortOnDrop::spawn(readiness(ready, shown)),
             AbortOnDrop::spawn(look_after(Arc::clone(&authority), access.leading.clone())),
             AbortOnDrop::spawn(roots::keep(access.clone(), Arc::clone(&authority))),
+            AbortOnDrop::spawn(apply::run(access.clone(), refused)),
+            AbortOnDrop::spawn(reporting),
         ];
         let takes_part = election.is_some();
         tasks.extend(election.map(|election| AbortOnDrop::spawn(election.run())));
@@ -189,6 +194,7 @@ fn settings(config: &ClusterConfig) -> Settings {
         builtin_classes: std::collections::BTreeSet::new(),
         allocate_addresses: false,
         disabled_features: config.disabled_features.clone(),
+        gateway_addresses: GatewayAddresses::OfService,
         ..Settings::default()
     }
 }

@@ -17,7 +17,7 @@ use super::entry::Entry;
 use super::fact::{Fact, Setup};
 use super::feature::{Feature, off};
 use super::node::{Index, Node, Parent, Topic};
-use super::output::{Output, Report};
+use super::output::{Output, Report, kind_name};
 use super::reader::Reader;
 use super::suggest::did_you_mean;
 use crate::objects::{Gateway, ObjectKind};
@@ -25,7 +25,7 @@ use crate::status::Condition;
 
 use listener::Draft;
 
-pub(super) use status::{GATEWAY_NAME, gateway_status, set_status};
+pub(super) use status::{gateway_status, set_status};
 
 /// Findings about a gateway and its sets, kept apart by object.
 struct Findings {
@@ -137,17 +137,10 @@ fn switched_off(settings: &Settings, object: &Gateway, report: &mut Report) -> O
 
 /// Problems of the gateway as a whole: then none of its listeners is in force.
 fn check_gateway(reader: &Reader<'_>, object: &Gateway, report: &mut Report) -> Option<(Reason, String)> {
-    let mut refused = None;
-    let infrastructure = object.spec.infrastructure.as_ref();
-    if infrastructure.is_some_and(|i| i.parameters_ref.is_some()) {
-        let path = FieldPath::from("spec.infrastructure.parametersRef");
-        let message = "parameters for gateways are not supported".to_owned();
-        report.error(Reason::InvalidParameters, &path, message.clone(), "remove the reference");
-        refused = Some((Reason::InvalidParameters, message));
-    }
+    let mut refused = check_parameters(reader, object, report);
     for (n, address) in object.spec.addresses.iter().enumerate() {
         let path = FieldPath::from("spec.addresses").index(n);
-        if !matches!(address.kind.as_str(), "IPAddress" | "Hostname") {
+        if reader.settings().gateway_addresses.refuses(&address.kind) {
             let message = format!("address type {:?} is not supported", address.kind);
             report.error(Reason::UnsupportedAddress, &path.field("type"), message.clone(), "use IPAddress");
             refused = refused.or(Some((Reason::UnsupportedAddress, message)));
@@ -155,9 +148,7 @@ fn check_gateway(reader: &Reader<'_>, object: &Gateway, report: &mut Report) -> 
         if address.routability.is_some() {
             report.unsupported(&path.field("routability"), "routability of addresses");
         }
-        if let Some(value) =
-            address.value.as_ref().filter(|v| !reader.settings().gateway_addresses.contains(*v))
-        {
+        if let Some(value) = address.value.as_ref().filter(|v| reader.settings().gateway_addresses.lacks(v)) {
             let message = format!("address {value:?} cannot be assigned to this gateway");
             report.error(Reason::AddressNotUsable, &path.field("value"), message, "leave the value out");
         }
@@ -166,6 +157,28 @@ fn check_gateway(reader: &Reader<'_>, object: &Gateway, report: &mut Report) -> 
         report.unsupported(&FieldPath::from("spec.defaultScope"), "a default gateway");
     }
     refused
+}
+
+/// Settings must be there before anything is made of them.
+fn check_parameters(reader: &Reader<'_>, object: &Gateway, report: &mut Report) -> Option<(Reason, String)> {
+    let infrastructure = object.spec.infrastructure.as_ref();
+    let reference = infrastructure.and_then(|i| i.parameters_ref.as_ref())?;
+    let kind = ObjectKind::GatewayParameters;
+    let (message, right) =
+        if (reference.group.as_str(), reference.kind.as_str()) != (kind.group(), kind.as_str()) {
+            let found = kind_name(&reference.group, &reference.kind);
+            (format!("{found} holds no parameters of gateways"), "name a gateway.mesh.io/GatewayParameters")
+        } else {
+            let namespace = object.metadata.namespace.as_deref().unwrap_or("default");
+            let name = ObjectName::new(namespace, reference.name.as_str());
+            if reader.entry(kind, &name).is_some() {
+                return None;
+            }
+            (format!("there is no GatewayParameters {name}"), "create it, or remove the reference")
+        };
+    let path = FieldPath::from("spec.infrastructure.parametersRef");
+    report.error(Reason::InvalidParameters, &path, message.clone(), right);
+    Some((Reason::InvalidParameters, message))
 }
 
 /// The certificate that the gateway shows to backends, and whether the reference to it leads somewhere

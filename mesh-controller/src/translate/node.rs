@@ -219,6 +219,7 @@ pub(super) fn nodes(entry: &Entry) -> Vec<Node> {
         Object::UdpRoute(_) => route(RouteKind::Udp),
         Object::ConfigMap(_)
         | Object::EndpointSlice(_)
+        | Object::GatewayParameters(_)
         | Object::Namespace(_)
         | Object::ReferenceGrant(_)
         | Object::ServiceAccount(_) => Vec::new(),

@@ -9,8 +9,18 @@ use serde_json::{Map, Value as Json, json};
 use crate::definitions::own_definition;
 
 /// Texts that are tried in this order until one has the right form.
-const SAMPLES: [&str; 9] =
-    ["HTTP", "a", "a.b/c", "http://a", "10s", "2026-01-01T00:00:00Z", "10.0.0.1", "10.0.0.0/8", "YQ=="];
+const SAMPLES: [&str; 10] = [
+    "HTTP",
+    "a",
+    "a.b/c",
+    "http://a",
+    "10s",
+    "2026-01-01T00:00:00Z",
+    "10.0.0.1",
+    "10.0.0.0/8",
+    "YQ==",
+    "100m",
+];
 
 /// One step from a schema to one below it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -14,10 +14,8 @@ use super::super::workload::labels;
 use super::setup;
 use crate::names::bounded;
 use crate::objects::{Gateway, ListenerSet, ObjectKind, group};
+use crate::provision::{GATEWAY_NAME, account};
 use crate::status::{Condition, ListenerStatus, ObjectStatus, StatusBody};
-
-/// The label of everything that belongs to a gateway.
-pub(in super::super) const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 
 pub(in super::super) fn gateway_status(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> {
     let (object, entry) = reader.object::<Gateway>(name)?;
@@ -34,7 +32,7 @@ pub(in super::super) fn gateway_status(reader: &Reader<'_>, name: &ObjectName) -
     }
     conditions.extend(setup.gateway.iter().cloned());
     let attached_listener_sets = u32::try_from(sets.count()).unwrap_or(u32::MAX);
-    let body = StatusBody::Gateway { conditions, listeners, attached_listener_sets };
+    let body = StatusBody::Gateway { conditions, listeners, attached_listener_sets, addresses: Vec::new() };
     output.statuses.push(ObjectStatus { kind: ObjectKind::Gateway, name: name.clone(), body });
     match workload(reader, object, entry) {
         Ok(workload) => output.resources.push(Resource::Workload(Arc::new(workload))),
@@ -50,7 +48,7 @@ pub(in super::super) fn gateway_status(reader: &Reader<'_>, name: &ObjectName) -
 /// The workload of a gateway's proxies: account `<gateway>-mesh`, found by the gateway's name.
 fn workload(reader: &Reader<'_>, object: &Gateway, entry: &Entry) -> Result<Workload, String> {
     let gateway = entry.name();
-    let account = bounded(&format!("{}-mesh", gateway.name));
+    let account = account(&gateway.name);
     let domain = &reader.settings().trust_domain;
     let identity = SpiffeId::for_service_account(domain, &gateway.namespace, &account);
     let mut labels = labels(&object.metadata.labels);
@@ -68,7 +66,7 @@ fn workload(reader: &Reader<'_>, object: &Gateway, entry: &Entry) -> Result<Work
 
 fn unusable_address(reader: &Reader<'_>, object: &Gateway) -> Option<(Reason, String)> {
     let mut values = object.spec.addresses.iter().filter_map(|address| address.value.as_ref());
-    let value = values.find(|value| !reader.settings().gateway_addresses.contains(*value))?;
+    let value = values.find(|value| reader.settings().gateway_addresses.lacks(value))?;
     Some((Reason::AddressNotUsable, format!("address {value:?} cannot be assigned to this gateway")))
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use mesh_model::{FieldPath, Reason};
 
-use super::super::gateway::GATEWAY_NAME;
 use super::super::node::Index;
 use super::super::output::Report;
 use super::super::reader::Reader;
@@ -13,6 +12,7 @@ use super::super::suggest::did_you_mean;
 use crate::names::bounded;
 use crate::objects::meta::TextMap;
 use crate::objects::{Gateway, Process};
+use crate::provision::GATEWAY_NAME;
 
 /// Warns when the namespace has processes or gateways and none of them has the labels.
 pub(super) fn check(

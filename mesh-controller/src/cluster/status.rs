@@ -1,0 +1,327 @@
+//! Writes what is reported about each object. Only the leader writes; each write names the version that it
+//! changes, so that two leaders or a late one harm nothing. What a status says is decided elsewhere.
+
+mod desk;
+mod gateways;
+mod merge;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
+
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::apply::Refusals;
+use super::{Access, Api, CallError, Fault};
+use crate::controller::View;
+use crate::objects::{ObjectKind, Timestamp};
+use crate::status::ObjectStatus;
+use crate::store::{ObjectKey, Stored};
+use crate::translate::Settings;
+
+pub(super) use gateways::Proxies;
+
+use desk::{Desk, Known, Write};
+use gateways::Gateways;
+use merge::Pen;
+
+/// What was written, as numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Statuses that the server took.
+    pub(crate) writes: AtomicU64,
+    /// Writes that somebody else's write overtook.
+    pub(crate) conflicts: AtomicU64,
+    /// Writes that failed.
+    pub(crate) failures: AtomicU64,
+}
+
+/// A write with what came of it.
+struct Outcome {
+    key: ObjectKey,
+    write: Write,
+    /// What the server holds now, or the failure with what it holds instead.
+    result: Result<Value, (CallError, Option<Value>)>,
+}
+
+/// An object as it was judged last.
+struct Judged {
+    stored: Arc<Stored>,
+    status: Option<ObjectStatus>,
+}
+
+struct Writer {
+    access: Access,
+    desk: Desk,
+    gateways: Gateways,
+    refusals: watch::Receiver<Arc<Refusals>>,
+    judged: BTreeMap<ObjectKey, Judged>,
+    view: View,
+    /// Signs what is said about service parents.
+    mesh_controller: String,
+    tally: Arc<Tally>,
+}
+
+/// Writes for ever.
+pub(super) async fn run(
+    access: Access,
+    proxies: Proxies,
+    refusals: watch::Receiver<Arc<Refusals>>,
+    tally: Arc<Tally>,
+) {
+    let mut answers = proxies.fleet.watch();
+    let mut writer = Writer {
+        access,
+        desk: Desk::default(),
+        gateways: Gateways::new(proxies),
+        refusals,
+        judged: BTreeMap::new(),
+        view: View::default(),
+        mesh_controller: Settings::default().mesh_controller_name,
+        tally,
+    };
+    let mut calls: FuturesUnordered<BoxFuture<'static, Outcome>> = FuturesUnordered::new();
+    loop {
+        let now = writer.access.clock.monotonic();
+        if *writer.access.leading.borrow_and_update() {
+            writer.look(now);
+        } else {
+            writer.desk.clear();
+            writer.judged.clear();
+        }
+        // Until something happens that may change what should be written.
+        loop {
+            let now = writer.access.clock.monotonic();
+            for (key, write) in writer.desk.take_due(now) {
+                calls.extend(writer.call(key, write));
+            }
+            let waits = writer.gateways.waits_until();
+            let wake = [waits, writer.desk.next_due()].into_iter().flatten().min();
+            tokio::select! {
+                Ok(()) = writer.access.view.changed() => break,
+                Ok(()) = writer.access.leading.changed() => break,
+                Ok(()) = writer.access.served.changed() => break,
+                Ok(()) = writer.refusals.changed() => break,
+                Ok(()) = answers.changed(), if waits.is_some() => break,
+                Some(outcome) = calls.next(), if !calls.is_empty() => writer.note(outcome),
+                () = until(wake, now), if wake.is_some() => {
+                    if waits.is_some_and(|until| until <= writer.access.clock.monotonic()) {
+                        break;
+                    }
+                }
+                else => return,
+            }
+        }
+    }
+}
+
+async fn until(wake: Option<Instant>, now: Instant) {
+    if let Some(wake) = wake {
+        tokio::time::sleep(wake.saturating_duration_since(now)).await;
+    }
+}
+
+impl Writer {
+    /// Judges what changed since the last look.
+    fn look(&mut self, now: Instant) {
+        let view = self.access.view.borrow_and_update().clone();
+        self.access.served.mark_unchanged();
+        self.gateways.look(&view, now);
+        self.judged.retain(|key, _| view.store.find(key).is_some());
+        let statuses: BTreeMap<(ObjectKind, &mesh_model::ObjectName), &ObjectStatus> =
+            view.statuses.iter().map(|status| ((status.kind, &status.name), status)).collect();
+        self.view = view.clone();
+        for stored in view.store.iter().filter(|stored| is_reported(stored.object().kind())) {
+            let key = ObjectKey::new(stored.object().kind(), stored.name().clone());
+            let status = statuses.get(&(key.kind, &key.name)).copied();
+            // What is said of a gateway hangs on more than objects.
+            let is_gateway = matches!(key.kind, ObjectKind::Gateway | ObjectKind::ListenerSet);
+            let is_same =
+                |judged: &Judged| Arc::ptr_eq(&judged.stored, stored) && judged.status.as_ref() == status;
+            if is_gateway || !self.judged.get(&key).is_some_and(is_same) {
+                let status = status.cloned();
+                self.judged.insert(key.clone(), Judged { stored: Arc::clone(stored), status });
+                self.judge(&key, now);
+            }
+        }
+    }
+
+    /// Decides what the status of an object should be.
+    fn judge(&mut self, key: &ObjectKey, now: Instant) {
+        let Some(judged) = self.judged.get(key) else { return };
+        let Some(live) = judged.stored.live() else { return };
+        let generation = judged.stored.object().metadata().generation.unwrap_or_default();
+        let watched =
+            Known { version: Arc::clone(&live.resource_version), generation, status: live.status.clone() };
+        let known = self.desk.known(key, watched);
+        // The object was edited since: what was judged is out of date.
+        if known.generation > generation {
+            return self.desk.want(key, None);
+        }
+        let now_text = to_seconds(self.access.clock.wall());
+        let config = Arc::clone(&self.access.config);
+        let pen = Pen { controllers: [&config.controller_name, &self.mesh_controller], now: &now_text };
+        let ours = match &judged.status {
+            Some(status) => {
+                let refusals = self.refusals.borrow_and_update().clone();
+                let context = (&self.view, &*refusals);
+                let Some(status) = self.gateways.finished(status, context, (&self.access, now)) else {
+                    return self.desk.want(key, None);
+                };
+                spoken(&status)
+            }
+            None => match silence(key.kind, &known.status, &pen) {
+                Some(nothing) => nothing,
+                None => return self.desk.want(key, None),
+            },
+        };
+        let write = match pen.merge(&known.status, &ours) {
+            Ok(status) if status != known.status => Some(Write { version: known.version, status }),
+            Ok(_) | Err(merge::Newer) => None,
+        };
+        self.desk.want(key, write);
+    }
+
+    /// A call that writes; none when the kind is not served any more.
+    fn call(&mut self, key: ObjectKey, write: Write) -> Option<BoxFuture<'static, Outcome>> {
+        let served = Arc::clone(&self.access.served.borrow());
+        let Some(resource) = served.of(key.kind) else {
+            self.desk.drop(&key);
+            return None;
+        };
+        let path = resource.object_path(&key.name.namespace, &key.name.name);
+        let mut metadata = json!({ "name": &*key.name.name, "resourceVersion": &*write.version });
+        if !key.name.namespace.is_empty() {
+            metadata["namespace"] = json!(&*key.name.namespace);
+        }
+        let object = json!({
+            "apiVersion": resource.api_version(),
+            "kind": key.kind.as_str(),
+            "metadata": metadata,
+            "status": write.status,
+        });
+        let api = self.access.api.clone();
+        Some(Box::pin(async move {
+            let result = put(&api, &path, &object).await;
+            Outcome { key, write, result }
+        }))
+    }
+
+    fn note(&mut self, outcome: Outcome) {
+        let Outcome { key, write, result } = outcome;
+        let now = self.access.clock.monotonic();
+        let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
+        match result {
+            Ok(object) => {
+                count(&self.tally.writes);
+                self.desk.written(&key, (now, &write), known(&object));
+            }
+            Err((error, there)) => match error.fault() {
+                Fault::Conflict => {
+                    count(&self.tally.conflicts);
+                    self.desk.overtaken(&key, there.as_ref().map(known));
+                }
+                Fault::NotFound => self.desk.drop(&key),
+                Fault::Refused => {
+                    count(&self.tally.failures);
+                    tracing::error!(%error, "a status is not what the server takes");
+                    self.desk.drop(&key);
+                    return;
+                }
+                Fault::Forbidden | Fault::Gone | Fault::Unavailable => {
+                    count(&self.tally.failures);
+                    tracing::warn!(%error, "a status could not be written; trying again");
+                    self.desk.failed(&key, (now, write));
+                    return;
+                }
+            },
+        }
+        if *self.access.leading.borrow() {
+            self.judge(&key, now);
+        }
+    }
+}
+
+/// Writes a status. After a conflict it asks what is there.
+async fn put(api: &Api, path: &str, object: &Value) -> Result<Value, (CallError, Option<Value>)> {
+    match api.replace(&format!("{path}/status"), object).await {
+        Ok(object) => Ok(object),
+        Err(error) if error.fault() == Fault::Conflict => Err((error, api.get(path).await.ok())),
+        Err(error) => Err((error, None)),
+    }
+}
+
+fn known(object: &Value) -> Known {
+    let metadata = &object["metadata"];
+    Known {
+        version: metadata["resourceVersion"].as_str().unwrap_or_default().into(),
+        generation: metadata["generation"].as_i64().unwrap_or_default(),
+        status: object["status"].clone(),
+    }
+}
+
+/// A moment as the API server writes it in conditions: without a fraction.
+fn to_seconds(time: SystemTime) -> String {
+    let time = Timestamp::from_wall(time);
+    let (seconds, _) = time.as_str().split_once('.').unwrap_or((time.as_str(), ""));
+    format!("{}Z", seconds.trim_end_matches('Z'))
+}
+
+/// Whether there is a status of ours on objects of a kind.
+fn is_reported(kind: ObjectKind) -> bool {
+    matches!(
+        kind,
+        ObjectKind::BackendTlsPolicy
+            | ObjectKind::Gateway
+            | ObjectKind::GatewayClass
+            | ObjectKind::GrpcRoute
+            | ObjectKind::HttpRoute
+            | ObjectKind::ListenerSet
+            | ObjectKind::TcpRoute
+            | ObjectKind::TlsRoute
+            | ObjectKind::UdpRoute
+    )
+}
+
+/// A status as the Gateway API spells it.
+fn spoken(status: &ObjectStatus) -> Value {
+    let mut ours = serde_json::to_value(&status.body).unwrap_or_default();
+    for ancestor in ours["ancestors"].as_array_mut().into_iter().flatten() {
+        if let Some(entry) = ancestor.as_object_mut()
+            && let Some(reference) = entry.remove("parentRef")
+        {
+            entry.insert("ancestorRef".to_owned(), reference);
+        }
+    }
+    ours
+}
+
+/// What is said where nothing is to be said any more: entries of ours are taken back.
+fn silence(kind: ObjectKind, live: &Value, pen: &Pen<'_>) -> Option<Value> {
+    let field = match kind {
+        ObjectKind::BackendTlsPolicy => "ancestors",
+        ObjectKind::Gateway | ObjectKind::GatewayClass | ObjectKind::ListenerSet => return None,
+        _ => "parents",
+    };
+    let mut nothing = serde_json::Map::new();
+    nothing.insert(field.to_owned(), json!([]));
+    pen.signed(&live[field]).then_some(Value::Object(nothing))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn times_have_whole_seconds() {
+        let time = UNIX_EPOCH + Duration::from_millis(1_798_761_600_250);
+        assert_eq!(to_seconds(time), "2027-01-01T00:00:00Z");
+    }
+}
