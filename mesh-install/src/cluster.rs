@@ -6,5 +6,5 @@ mod apply;
 mod kubeconfig;
 
 pub use api::{Answer, Api, CallError};
-pub use apply::{Change, ClusterError, Progress, Rollout, install, uninstall, wait};
+pub use apply::{Change, ClusterError, Progress, install, uninstall, wait};
 pub use kubeconfig::{Connection, KubeconfigError};

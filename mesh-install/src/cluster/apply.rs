@@ -51,7 +51,7 @@ pub enum ClusterError {
 
 /// How far a rollout is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rollout {
+enum Rollout {
     /// Every replica runs the newest version and is available.
     Done,
     /// Not yet, and why.
@@ -171,7 +171,7 @@ pub async fn wait(
 }
 
 /// How far a Deployment is.
-pub fn rollout(deployment: &Json) -> Rollout {
+fn rollout(deployment: &Json) -> Rollout {
     let number = |path: &str| deployment.pointer(path).and_then(Json::as_u64).unwrap_or(0);
     let wanted = deployment.pointer("/spec/replicas").and_then(Json::as_u64).unwrap_or(1);
     let seen = number("/status/observedGeneration") >= number("/metadata/generation");

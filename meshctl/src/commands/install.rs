@@ -58,7 +58,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let namespace = &arguments.cluster.namespace;
     let rendered = render(&values, namespace);
     if arguments.dry_run {
-        let definitions = (!arguments.skip_crds).then(definitions::definitions).unwrap_or_default();
+        let definitions = if arguments.skip_crds { Vec::new() } else { definitions::definitions() };
         let objects = std::iter::once(rendered.namespace).chain(definitions).chain(rendered.objects);
         let objects: Vec<_> = objects.chain(rendered.class).collect();
         print(&manifest::print(&objects));
@@ -68,7 +68,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let classless = install(&api, &rendered, !arguments.skip_crds, &mut tell).await?;
     if arguments.timeout > 0 {
         let patience = Duration::from_secs(arguments.timeout);
-        wait(&api, namespace, patience, |progress| remark(progress)).await?;
+        wait(&api, namespace, patience, remark).await?;
         print(&format!("the controller in namespace {namespace} is ready"));
     }
     if classless {
