@@ -167,7 +167,7 @@ pub async fn wait(
         }
     };
     let outcome = tokio::time::timeout(patience, ready).await;
-    outcome.unwrap_or_else(|_| Err(ClusterError::Slow(patience, last)))
+    outcome.unwrap_or(Err(ClusterError::Slow(patience, last)))
 }
 
 /// How far a Deployment is.

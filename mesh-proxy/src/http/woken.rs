@@ -64,7 +64,8 @@ mod tests {
             Pin::new(&mut receiver).poll(cx)
         })));
         for _ in 0..10 {
-            poll_fn(|cx| Poll::Ready(assert!(Pin::new(&mut woken).poll(cx).is_pending()))).await;
+            let pending = poll_fn(|cx| Poll::Ready(Pin::new(&mut woken).poll(cx).is_pending())).await;
+            assert!(pending);
         }
         assert_eq!(polls.get(), 1);
         let (end, ()) = tokio::join!(woken, async { sender.send(()).expect("the receiver lives") });
