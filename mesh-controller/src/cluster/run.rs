@@ -12,7 +12,7 @@ use mesh_ca::store::StoreError;
 use mesh_ca::{Authority, AuthorityError, Policy};
 use mesh_model::{Finding, SpiffeId};
 use mesh_rt::SharedClock;
-use mesh_xds::server::AdsService;
+use mesh_xds::server::{AdsService, Fleet};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -167,10 +167,11 @@ impl Cluster {
         ];
         let takes_part = election.is_some();
         tasks.extend(election.map(|election| AbortOnDrop::spawn(election.run())));
+        let fleet = ads.fleet().clone();
         let services = Services { ads, authority, attestors: attestors(&access) };
         let outcome = tokio::select! {
             outcome = serve(listener, &peer, services, shutdown) => outcome.map_err(ClusterError::from),
-            () = follow(controller, source, &mut tell) => Ok(()),
+            () = follow(controller, source, fleet, &mut tell) => Ok(()),
         };
         drop(tasks);
         if takes_part {
@@ -206,13 +207,15 @@ fn attestors(access: &Access) -> Attestors {
 }
 
 /// Takes every change in, for ever.
-async fn follow(mut controller: Controller, mut source: Source, tell: &mut impl FnMut(Event)) {
+async fn follow(mut controller: Controller, mut source: Source, fleet: Fleet, tell: &mut impl FnMut(Event)) {
+    let mut heard = fleet.watch();
     let mut ticks = tokio::time::interval(TICK);
     let mut told: Option<Arc<[Finding]>> = None;
     let view = controller.watch();
     loop {
         tokio::select! {
             (snapshot, changed) = source.next() => controller.take_changed(snapshot, changed),
+            Ok(()) = heard.changed() => controller.hear(&fleet),
             _ = ticks.tick() => controller.tick(),
         }
         let findings = Arc::clone(&view.borrow().findings);
