@@ -25,10 +25,10 @@ const APPLY: &[&str] = &["create", "delete", "patch", "update"];
 pub fn cluster_rules() -> Vec<Json> {
     let mut rules = vec![
         Rule::new(
-            "which of our kinds the API server serves, and in which versions",
+            "which of our kinds the API server serves and in which versions, now and when that changes",
             "apiextensions.k8s.io",
             &["customresourcedefinitions"],
-            &["get"],
+            &["get", "watch"],
         ),
         Rule::new(
             "a proxy shows the token of its account before it has a certificate",
