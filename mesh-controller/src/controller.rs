@@ -32,7 +32,7 @@ pub struct View {
     /// What is wrong, in the files and between the objects, with places in files.
     pub findings: Arc<[Finding]>,
     /// What is reported about each object, ordered by kind and name.
-    pub statuses: Arc<[ObjectStatus]>,
+    pub statuses: Arc<[Arc<ObjectStatus>]>,
     /// What proxies say about what they were sent.
     pub heard: Arc<Heard>,
     /// The snapshot of the cache that holds this mesh: what [`Fleet::reach`] is asked about.

@@ -52,7 +52,7 @@ struct Outcome {
 /// An object as it was judged last.
 struct Judged {
     stored: Arc<Stored>,
-    status: Option<ObjectStatus>,
+    status: Option<Arc<ObjectStatus>>,
 }
 
 struct Writer {
@@ -120,6 +120,14 @@ pub(super) async fn run(
     }
 }
 
+/// Looks into two statuses only when they are not one value.
+fn is_same(one: Option<&Arc<ObjectStatus>>, other: Option<&Arc<ObjectStatus>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other) || one == other,
+        (one, other) => one.is_none() && other.is_none(),
+    }
+}
+
 async fn until(wake: Option<Instant>, now: Instant) {
     if let Some(wake) = wake {
         tokio::time::sleep(wake.saturating_duration_since(now)).await;
@@ -133,7 +141,7 @@ impl Writer {
         self.access.served.mark_unchanged();
         self.gateways.look(&view, now);
         self.judged.retain(|key, _| view.store.find(key).is_some());
-        let statuses: BTreeMap<(ObjectKind, &mesh_model::ObjectName), &ObjectStatus> =
+        let statuses: BTreeMap<(ObjectKind, &mesh_model::ObjectName), &Arc<ObjectStatus>> =
             view.statuses.iter().map(|status| ((status.kind, &status.name), status)).collect();
         self.view = view.clone();
         for stored in view.store.iter().filter(|stored| is_reported(stored.object().kind())) {
@@ -141,8 +149,9 @@ impl Writer {
             let status = statuses.get(&(key.kind, &key.name)).copied();
             // What is said of a gateway hangs on more than objects.
             let is_gateway = matches!(key.kind, ObjectKind::Gateway | ObjectKind::ListenerSet);
-            let is_same =
-                |judged: &Judged| Arc::ptr_eq(&judged.stored, stored) && judged.status.as_ref() == status;
+            let is_same = |judged: &Judged| {
+                Arc::ptr_eq(&judged.stored, stored) && is_same(judged.status.as_ref(), status)
+            };
             if is_gateway || !self.judged.get(&key).is_some_and(is_same) {
                 let status = status.cloned();
                 self.judged.insert(key.clone(), Judged { stored: Arc::clone(stored), status });

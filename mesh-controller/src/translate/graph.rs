@@ -34,6 +34,19 @@ pub(super) struct Inputs {
 struct Memo {
     reads: BTreeSet<Read>,
     output: Output,
+    /// Taken out of the output: one that says the same as before stays the same value, so that whoever keeps
+    /// thousands of them sees by the pointer which one is new.
+    statuses: Vec<Arc<ObjectStatus>>,
+}
+
+impl Memo {
+    fn new(reads: BTreeSet<Read>, mut output: Output, old: &Self) -> Self {
+        let said = std::mem::take(&mut output.statuses);
+        let kept =
+            |status: ObjectStatus| old.statuses.iter().find(|old| ***old == status).cloned().ok_or(status);
+        let statuses = said.into_iter().map(|status| kept(status).unwrap_or_else(Arc::new)).collect();
+        Self { reads, output, statuses }
+    }
 }
 
 /// The translation of a set of objects, kept up to date change by change.
@@ -86,7 +99,8 @@ impl Translator {
     /// Everything as it stands.
     pub fn translation(&self) -> Translation {
         let resources = self.resources.iter().map(|(key, (_, r))| (key.clone(), r.clone())).collect();
-        Translation { resources, findings: self.findings(), statuses: self.statuses() }
+        let statuses = self.statuses().iter().map(|status| ObjectStatus::clone(status)).collect();
+        Translation { resources, findings: self.findings(), statuses }
     }
 
     /// What is wrong, ordered by object and field.
@@ -99,9 +113,9 @@ impl Translator {
     }
 
     /// What is reported about each object, ordered by kind and name.
-    pub fn statuses(&self) -> Vec<ObjectStatus> {
-        let mut statuses: Vec<ObjectStatus> =
-            self.memos.values().flat_map(|memo| memo.output.statuses.iter().cloned()).collect();
+    pub fn statuses(&self) -> Vec<Arc<ObjectStatus>> {
+        let mut statuses: Vec<Arc<ObjectStatus>> =
+            self.memos.values().flat_map(|memo| memo.statuses.iter().cloned()).collect();
         statuses.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
         statuses
     }
@@ -160,7 +174,7 @@ impl Translator {
             let evaluated = evaluate(&node, &reader);
             let reads = reader.into_reads();
             let old = self.memos.remove(&node).unwrap_or_default();
-            let new = evaluated.map(|output| Memo { reads, output });
+            let new = evaluated.map(|output| Memo::new(reads, output, &old));
             let blank = Memo::default();
             let next = new.as_ref().unwrap_or(&blank);
             self.change_reads(&node, &old.reads, &next.reads);
@@ -172,9 +186,9 @@ impl Translator {
                 dirty.append(&mut woken);
             }
             findings_changed |= old.output.findings != next.output.findings;
-            statuses_changed |= old.output.statuses != next.output.statuses;
-            for status in next.output.statuses.iter().filter(|s| !old.output.statuses.contains(s)) {
-                statuses.insert((status.kind, status.name.clone()), status.clone());
+            statuses_changed |= old.statuses != next.statuses;
+            for status in next.statuses.iter().filter(|s| !old.statuses.contains(s)) {
+                statuses.insert((status.kind, status.name.clone()), ObjectStatus::clone(status));
             }
             if let Some(memo) = new {
                 self.memos.insert(node, memo);
