@@ -175,8 +175,12 @@ pub(super) async fn release(api: &Api, namespace: &str, replica: &str) {
 
 #[cfg(test)]
 mod tests {
-    use mesh_rt::{Clock as _, SystemClock};
+    use std::sync::{Arc, Mutex};
+    use std::time::SystemTime;
 
+    use mesh_rt::{Clock, ManualClock, SystemClock};
+
+    use super::super::client::fake::{self, Answer, Call};
     use super::*;
 
     fn seen(holder: &str, since: Instant) -> Option<Seen> {
@@ -198,5 +202,77 @@ mod tests {
         for (seen, seconds, expected) in table {
             assert_eq!(decide(seen.as_ref(), after(seconds), "me"), expected, "{seen:?} after {seconds} s");
         }
+    }
+
+    /// A lease as an API server keeps it: with versions, and conflicts.
+    fn answer(held: &mut Option<Value>, call: &Call) -> Answer {
+        let version = held.as_ref().and_then(version).map(str::to_owned);
+        let mut next = call.body.clone();
+        let taken = match &*call.method {
+            "GET" => return held.clone().map_or_else(|| fake::status(404), fake::ok),
+            "POST" => held.is_some(),
+            _ => super::version(&next) != version.as_deref(),
+        };
+        if taken {
+            return fake::status(409);
+        }
+        let number = version.and_then(|text| text.parse::<u64>().ok()).unwrap_or_default();
+        next["metadata"]["resourceVersion"] = json!((number + 1).to_string());
+        *held = Some(next.clone());
+        fake::ok(next)
+    }
+
+    #[tokio::test]
+    async fn one_replica_leads_until_it_is_silent_or_lets_go() {
+        let mut held = None;
+        let (api, _) = fake::server(move |call| answer(&mut held, call));
+        let clock = ManualClock::at(std::time::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let take_part = |name: &str| Election::new(api.clone(), "system", name, clock.clone());
+        let (mut one, mut two) = (take_part("one"), take_part("two"));
+        assert!(one.step().await.expect("it answers"));
+        assert!(!two.step().await.expect("it answers"));
+        clock.advance(LIFE - LOOK);
+        assert!(one.step().await.expect("renewed"), "it still holds the lease");
+        clock.advance(LOOK);
+        assert!(!two.step().await.expect("it answers"), "the lease was renewed meanwhile");
+        clock.advance(LIFE);
+        assert!(two.step().await.expect("it answers"), "nobody renewed it for its life");
+        assert!(!one.step().await.expect("it answers"), "it is told by the version");
+        release(&api, "system", "one").await;
+        assert!(!one.step().await.expect("it answers"), "only the holder can let go");
+        release(&api, "system", "two").await;
+        assert!(one.step().await.expect("it answers"), "at once");
+    }
+
+    /// A clock that follows the runtime's, which the test has paused.
+    struct Paused;
+
+    impl Clock for Paused {
+        fn wall(&self) -> SystemTime {
+            std::time::UNIX_EPOCH
+        }
+
+        fn monotonic(&self) -> Instant {
+            tokio::time::Instant::now().into_std()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_cannot_renew_stops_before_another_one_may_begin() {
+        let (mut held, down) = (None, Arc::new(Mutex::new(false)));
+        let switch = Arc::clone(&down);
+        let (api, _) = fake::server(move |call| match *switch.lock().expect("no panic before") {
+            true => fake::status(503),
+            false => answer(&mut held, call),
+        });
+        let election = Election::new(api, "system", "one", Arc::new(Paused));
+        let mut leading = election.watch();
+        let running = tokio::spawn(election.run());
+        leading.wait_for(|leading| *leading).await.expect("it runs");
+        *down.lock().expect("no panic before") = true;
+        let since = tokio::time::Instant::now();
+        leading.wait_for(|leading| !*leading).await.expect("it runs");
+        running.abort();
+        assert!(since.elapsed() >= GIVE_UP - LOOK && since.elapsed() < LIFE, "{:?}", since.elapsed());
     }
 }
