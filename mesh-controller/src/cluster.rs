@@ -66,7 +66,6 @@ pub struct ClusterConfig {
 
 /// What a part that writes to the API server is given. A copy shares everything.
 #[derive(Clone)]
-#[allow(dead_code, reason = "the status writer reads what the roots do not need")]
 pub(crate) struct Access {
     /// The API server.
     pub(crate) api: Api,

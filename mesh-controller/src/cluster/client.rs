@@ -135,7 +135,6 @@ impl Api {
     }
 
     /// Removes an object.
-    #[allow(dead_code, reason = "for the writer of gateways")]
     pub(crate) async fn delete(&self, path: &str) -> Result<Value, CallError> {
         self.call(Method::DELETE, path, None).await
     }

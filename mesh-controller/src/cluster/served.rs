@@ -30,7 +30,6 @@ impl Resource {
     }
 
     /// The path of one object.
-    #[allow(dead_code, reason = "for the status writer")]
     pub(crate) fn object_path(&self, namespace: &str, name: &str) -> String {
         let group = group_path(self.kind.group(), self.version);
         match self.kind.scope() {
