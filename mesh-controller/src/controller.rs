@@ -2,12 +2,13 @@
 //! what it made of them. No sockets; see [`crate::serve`].
 
 mod heard;
+mod touched;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use mesh_model::{Delta, FieldPath, Finding, Mesh, ObjectName, Reason, Resource, ResourceKey};
+use mesh_model::{Delta, FieldPath, Finding, Kind, Mesh, ObjectName, Reason, Resource, ResourceKey};
 use mesh_rt::SharedClock;
 use mesh_xds::cache::{ResourceCache, TooLarge};
 use mesh_xds::native::Publisher;
@@ -15,12 +16,14 @@ use mesh_xds::server::{AdsService, Fleet, ServerConfig};
 use tokio::sync::watch;
 
 use crate::local::Replica;
+use crate::objects::ObjectKind;
 use crate::source::Snapshot;
-use crate::status::ObjectStatus;
+use crate::status::Statuses;
 use crate::store::{ObjectKey, ObjectStore};
-use crate::translate::{Changes, Settings, Translator, locate, refused_policies};
+use crate::translate::{Changes, Settings, Translator, Update, locate, refused_policies};
 
 pub use heard::Heard;
+pub use touched::{Batch, Touched};
 
 /// What the control plane holds at one moment.
 #[derive(Debug, Clone, Default)]
@@ -31,8 +34,10 @@ pub struct View {
     pub mesh: Mesh,
     /// What is wrong, in the files and between the objects, with places in files.
     pub findings: Arc<[Finding]>,
-    /// What is reported about each object, ordered by kind and name.
-    pub statuses: Arc<[Arc<ObjectStatus>]>,
+    /// What is reported about each object.
+    pub statuses: Statuses,
+    /// Which objects were touched lately.
+    pub touched: Touched,
     /// What proxies say about what they were sent.
     pub heard: Arc<Heard>,
     /// The snapshot of the cache that holds this mesh: what [`Fleet::reach`] is asked about.
@@ -82,31 +87,37 @@ impl Controller {
         self.view.subscribe()
     }
 
+    /// How many nodes of the translation were evaluated since the beginning.
+    pub fn evaluations(&self) -> u64 {
+        self.translator.evaluations()
+    }
+
     /// Takes the objects of a snapshot; only those that changed are translated again.
     pub fn take(&mut self, snapshot: Snapshot) {
         let changes = Changes::between(&self.snapshot.store, &snapshot.store);
-        self.replace(snapshot, changes, true);
+        let keys = changes.objects.iter().map(|(kind, name, _)| ObjectKey::new(*kind, name.clone()));
+        let moved = Moved { objects: Some(keys.collect()), findings: true };
+        self.replace(snapshot, changes, moved);
     }
 
     /// As [`Self::take`] when it is known which objects may have changed, so that nothing else is looked at.
     pub fn take_changed(&mut self, snapshot: Snapshot, keys: impl IntoIterator<Item = ObjectKey>) {
-        let changed = |key: &ObjectKey| match (self.snapshot.store.find(key), snapshot.store.find(key)) {
+        let keys: BTreeSet<ObjectKey> = keys.into_iter().collect();
+        let changed = |key: &&ObjectKey| match (self.snapshot.store.find(key), snapshot.store.find(key)) {
             (Some(before), Some(now)) => !Arc::ptr_eq(before, now) && !before.same(now),
             (before, now) => before.is_some() != now.is_some(),
         };
-        let keys: Vec<ObjectKey> = keys.into_iter().filter(changed).collect();
-        let changes = Changes::of_keys(keys, &snapshot.store);
-        let findings_moved = !Arc::ptr_eq(&self.snapshot.findings, &snapshot.findings);
-        self.replace(snapshot, changes, findings_moved);
+        let changes = Changes::of_keys(keys.iter().filter(changed).cloned(), &snapshot.store);
+        let findings = !Arc::ptr_eq(&self.snapshot.findings, &snapshot.findings);
+        self.replace(snapshot, changes, Moved { objects: Some(keys), findings });
     }
 
-    fn replace(&mut self, snapshot: Snapshot, changes: Changes, findings_moved: bool) {
-        let refused_policies = Some(refused_policies(&snapshot));
+    fn replace(&mut self, snapshot: Snapshot, changes: Changes, moved: Moved) {
+        let kind = ObjectKind::AuthorizationPolicy;
+        let is_asked = moved.findings || changes.objects.iter().any(|(changed, ..)| *changed == kind);
+        let refused_policies = is_asked.then(|| refused_policies(&snapshot));
         self.snapshot = snapshot;
-        self.update(
-            Changes { refused_policies, time: self.now(), ..changes },
-            Moved { store: true, findings: findings_moved },
-        );
+        self.update(Changes { refused_policies, time: self.now(), ..changes }, moved);
         self.cache.mark_synced();
     }
 
@@ -150,16 +161,20 @@ impl Controller {
         let refused = resources_changed && !self.heard.refused.is_empty();
         let findings = (moved.findings || sizes_changed || update.findings_changed || refused)
             .then(|| self.findings(&mesh));
-        let statuses = update.statuses_changed.then(|| self.translator.statuses());
         let sequence = self.cache.snapshot().sequence();
-        let changed = moved.store || resources_changed || findings.is_some() || statuses.is_some();
+        let store_changed = moved.objects.is_some();
+        let batch = batch(&update, moved);
+        let changed = store_changed || resources_changed || findings.is_some() || !update.statuses.is_empty();
         // Whoever watches may answer by telling something: an update without change must end there.
         self.view.send_if_modified(|view| {
             view.store = self.snapshot.store.clone();
             view.mesh = mesh;
             view.sequence = sequence;
             findings.into_iter().for_each(|findings| view.findings = findings);
-            statuses.into_iter().for_each(|statuses| view.statuses = Arc::from(statuses));
+            update.statuses.into_iter().for_each(|(key, status)| view.statuses.set(key, status));
+            if changed {
+                view.touched.note(batch);
+            }
             changed
         });
     }
@@ -195,12 +210,20 @@ impl Controller {
 }
 
 /// What an update brings beside the changes that are translated.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Moved {
-    /// The store is another one, be it by a status alone.
-    store: bool,
+    /// Objects that may be others, be it by a status alone; none when the store is the same.
+    objects: Option<BTreeSet<ObjectKey>>,
     /// Findings of the source, or places of objects, are others.
     findings: bool,
+}
+
+/// What onlookers should look at after an update.
+fn batch(update: &Update, moved: Moved) -> Batch {
+    let mut keys = moved.objects.unwrap_or_default();
+    keys.extend(update.statuses.keys().cloned());
+    let mut resources = update.delta.set.iter().map(Resource::key).chain(&update.delta.removed);
+    Batch { keys, listeners: resources.any(|key| key.kind == Kind::Listener) }
 }
 
 impl fmt::Debug for Controller {

@@ -1,10 +1,40 @@
 //! What is reported back about each object: conditions and counts as values. Nothing is written anywhere here.
 
+use std::sync::Arc;
+
+use rpds::RedBlackTreeMapSync;
 use serde::Serialize;
 
 use mesh_model::{ObjectName, Reason};
 
 use crate::objects::{ObjectKind, ParentReference};
+use crate::store::ObjectKey;
+
+/// The statuses of all objects, ordered by kind and name. A copy shares everything.
+#[derive(Debug, Clone, Default)]
+pub struct Statuses(RedBlackTreeMapSync<ObjectKey, Arc<ObjectStatus>>);
+
+impl Statuses {
+    /// The status of one object.
+    pub fn of(&self, key: &ObjectKey) -> Option<&Arc<ObjectStatus>> {
+        self.0.get(key)
+    }
+
+    /// The statuses of all objects of a kind, by name.
+    pub fn of_kind(&self, kind: ObjectKind) -> impl Iterator<Item = &Arc<ObjectStatus>> {
+        let first = ObjectKey::new(kind, ObjectName::new("", ""));
+        let from = self.0.range(first..);
+        from.take_while(move |(key, _)| key.kind == kind).map(|(_, status)| status)
+    }
+
+    /// Replaces the status of an object, or takes it away.
+    pub(crate) fn set(&mut self, key: ObjectKey, status: Option<Arc<ObjectStatus>>) {
+        match status {
+            Some(status) => self.0.insert_mut(key, status),
+            None => drop(self.0.remove_mut(&key)),
+        }
+    }
+}
 
 /// One condition, without the time of its last change, which only a writer knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -11,6 +11,7 @@ mod class;
 mod entry;
 mod fact;
 mod feature;
+mod found;
 mod gateway;
 mod graph;
 mod node;
@@ -23,11 +24,13 @@ mod suggest;
 mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use mesh_model::{Delta, Finding, Resource, ResourceKey, TrustDomain};
 use serde::Serialize;
 
 use crate::status::ObjectStatus;
+use crate::store::ObjectKey;
 
 pub use entry::{Changes, Entry, locate, refused_policies};
 pub use feature::{Feature, UnknownFeature};
@@ -128,12 +131,10 @@ fn resources_as_list<S: serde::Serializer>(
 pub struct Update {
     /// Resources that are new, changed or gone.
     pub delta: Delta,
-    /// Statuses that are new or changed.
-    pub statuses: Vec<ObjectStatus>,
+    /// Statuses that are new, changed, or (with `None`) gone.
+    pub statuses: BTreeMap<ObjectKey, Option<Arc<ObjectStatus>>>,
     /// Whether some finding came or went; [`Translator::findings`] has them all.
     pub findings_changed: bool,
-    /// Whether some status changed, came or went; [`Translator::statuses`] has them all.
-    pub statuses_changed: bool,
 }
 
 /// Translates a set of objects once.

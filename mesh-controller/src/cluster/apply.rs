@@ -54,6 +54,8 @@ struct Applier {
     made: BTreeMap<ObjectName, Made>,
     failures: BTreeMap<PieceKey, Failure>,
     refusals: watch::Sender<Arc<Refusals>>,
+    /// Up to where the view was looked at.
+    seen: Option<u64>,
 }
 
 /// What came of one piece.
@@ -80,17 +82,20 @@ pub(super) async fn run(access: Access, refusals: watch::Sender<Arc<Refusals>>) 
     let Some(settings) = settings(&access) else { return };
     let inventory = Inventory::start(&access.api, &settings.managed_by());
     let (made, failures) = (BTreeMap::new(), BTreeMap::new());
-    let mut applier = Applier { access, settings, inventory, made, failures, refusals };
+    let mut applier = Applier { access, settings, inventory, made, failures, refusals, seen: None };
+    let mut only_view = false;
     loop {
-        if *applier.access.leading.borrow_and_update() && applier.inventory.is_complete() {
+        let is_asked = applier.is_asked() || !only_view;
+        if *applier.access.leading.borrow_and_update() && applier.inventory.is_complete() && is_asked {
             applier.look();
             applier.write().await;
         }
+        only_view = false;
         let now = applier.access.clock.monotonic();
         let again = applier.failures.values().map(|failure| failure.again).min();
         let pause = again.map_or(PAUSES.1, |again| again.saturating_duration_since(now));
         tokio::select! {
-            Ok(()) = applier.access.view.changed() => {}
+            Ok(()) = applier.access.view.changed() => only_view = true,
             Ok(()) = applier.access.leading.changed() => {}
             () = applier.inventory.changed() => {}
             () = tokio::time::sleep(pause), if again.is_some() => {}
@@ -115,6 +120,15 @@ fn settings(access: &Access) -> Option<Provisioning> {
 }
 
 impl Applier {
+    /// Whether something was touched that gateways are made from.
+    fn is_asked(&mut self) -> bool {
+        let view = self.access.view.borrow();
+        let touched = self.seen.replace(view.touched.revision()).and_then(|seen| view.touched.since(seen));
+        touched.is_none_or(|touched| {
+            touched.listeners || touched.has(&[ObjectKind::Gateway, ObjectKind::GatewayParameters])
+        })
+    }
+
     /// Decides what should be there. What was made from equal things is not made again.
     fn look(&mut self) {
         let view = self.access.view.borrow_and_update().clone();
@@ -257,8 +271,7 @@ fn port(listener: &Arc<Listener>) -> (Transport, u16) {
 
 /// Gateways of ours that are accepted and stay.
 fn accepted(view: &View) -> BTreeSet<ObjectName> {
-    let gateways = view.statuses.iter().filter(|status| status.kind == ObjectKind::Gateway);
-    let accepted = gateways.filter(|status| match &status.body {
+    let accepted = view.statuses.of_kind(ObjectKind::Gateway).filter(|status| match &status.body {
         StatusBody::Gateway { conditions, .. } => conditions.iter().any(|c| c.kind == "Accepted" && c.status),
         _ => false,
     });

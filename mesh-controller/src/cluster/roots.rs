@@ -10,7 +10,7 @@ use mesh_model::ObjectName;
 use serde_json::json;
 
 use super::{Access, Fault};
-use crate::objects::{ConfigMap, Gateway, GatewayClass, Namespace};
+use crate::objects::{ConfigMap, Gateway, GatewayClass, Namespace, ObjectKind};
 use crate::serve::roots_pem;
 use crate::store::ObjectStore;
 
@@ -23,21 +23,32 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Keeps the ConfigMaps as they should be, for ever.
 pub(super) async fn keep(mut access: Access, authority: Arc<Authority>) {
     let mut roots = authority.trust().subscribe();
+    let mut seen = None;
+    let (mut only_view, mut failed) = (false, false);
     loop {
-        let mut failed = false;
-        if *access.leading.borrow_and_update() {
+        let is_asked = is_asked(&access, &mut seen) || !only_view || failed;
+        if *access.leading.borrow_and_update() && is_asked {
             roots.mark_unchanged();
-            let store = access.view.borrow_and_update().store.clone();
-            failed = !write(&access, &store, &roots_pem(&authority.bundle())).await;
+            let view = access.view.borrow_and_update().clone();
+            failed = !write(&access, &view.store, &roots_pem(&authority.bundle())).await;
         }
+        only_view = false;
         tokio::select! {
-            Ok(()) = access.view.changed() => {}
+            Ok(()) = access.view.changed() => only_view = true,
             Ok(()) = access.leading.changed() => {}
             Ok(()) = roots.changed() => {}
             () = tokio::time::sleep(AGAIN), if failed => {}
             else => return,
         }
     }
+}
+
+/// Whether something was touched that decides where the roots should be.
+fn is_asked(access: &Access, seen: &mut Option<u64>) -> bool {
+    let view = access.view.borrow();
+    let touched = seen.replace(view.touched.revision()).and_then(|seen| view.touched.since(seen));
+    let kinds = [ObjectKind::ConfigMap, ObjectKind::Gateway, ObjectKind::GatewayClass, ObjectKind::Namespace];
+    touched.is_none_or(|touched| touched.has(&kinds))
 }
 
 /// Writes what differs. Returns whether everything is as it should be.
@@ -84,7 +95,6 @@ mod tests {
     use super::super::item;
     use super::super::served::Resource;
     use super::*;
-    use crate::objects::ObjectKind;
     use crate::store::Stored;
 
     fn stored(kind: ObjectKind, value: serde_json::Value) -> Arc<Stored> {

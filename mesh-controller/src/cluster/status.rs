@@ -5,7 +5,6 @@ mod desk;
 mod gateways;
 mod merge;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
@@ -21,7 +20,7 @@ use super::{Access, Api, CallError, Fault};
 use crate::controller::View;
 use crate::objects::{ObjectKind, Timestamp};
 use crate::status::ObjectStatus;
-use crate::store::{ObjectKey, Stored};
+use crate::store::ObjectKey;
 use crate::translate::Settings;
 
 pub(super) use gateways::Proxies;
@@ -49,22 +48,29 @@ struct Outcome {
     result: Result<Value, (CallError, Option<Value>)>,
 }
 
-/// An object as it was judged last.
-struct Judged {
-    stored: Arc<Stored>,
-    status: Option<Arc<ObjectStatus>>,
-}
-
 struct Writer {
     access: Access,
     desk: Desk,
     gateways: Gateways,
     refusals: watch::Receiver<Arc<Refusals>>,
-    judged: BTreeMap<ObjectKey, Judged>,
     view: View,
+    /// Up to where the view was looked at; none before the first look and while another replica writes.
+    seen: Option<u64>,
     /// Signs what is said about service parents.
     mesh_controller: String,
     tally: Arc<Tally>,
+}
+
+/// What happened since the last look.
+enum News {
+    /// It is not known what is the same as before.
+    Anything,
+    /// Proxies answered, or the time is over in which they may.
+    Answers,
+    /// Gateways are refused other addresses than before.
+    Refusals,
+    /// The view is another one.
+    View,
 }
 
 /// Writes for ever.
@@ -75,27 +81,19 @@ pub(super) async fn run(
     tally: Arc<Tally>,
 ) {
     let mut answers = proxies.fleet.watch();
-    let mut writer = Writer {
-        access,
-        desk: Desk::default(),
-        gateways: Gateways::new(proxies),
-        refusals,
-        judged: BTreeMap::new(),
-        view: View::default(),
-        mesh_controller: Settings::default().mesh_controller_name,
-        tally,
-    };
+    let mut writer = Writer::new(access, proxies, refusals, tally);
     let mut calls: FuturesUnordered<BoxFuture<'static, Outcome>> = FuturesUnordered::new();
+    let mut news = News::Anything;
     loop {
         let now = writer.access.clock.monotonic();
         if *writer.access.leading.borrow_and_update() {
-            writer.look(now);
+            writer.look(&news, now);
         } else {
             writer.desk.clear();
-            writer.judged.clear();
+            writer.seen = None;
         }
         // Until something happens that may change what should be written.
-        loop {
+        news = loop {
             let now = writer.access.clock.monotonic();
             for (key, write) in writer.desk.take_due(now) {
                 calls.extend(writer.call(key, write));
@@ -103,28 +101,20 @@ pub(super) async fn run(
             let waits = writer.gateways.waits_until();
             let wake = [waits, writer.desk.next_due()].into_iter().flatten().min();
             tokio::select! {
-                Ok(()) = writer.access.view.changed() => break,
-                Ok(()) = writer.access.leading.changed() => break,
-                Ok(()) = writer.access.served.changed() => break,
-                Ok(()) = writer.refusals.changed() => break,
-                Ok(()) = answers.changed(), if waits.is_some() => break,
+                Ok(()) = writer.access.view.changed() => break News::View,
+                Ok(()) = writer.access.leading.changed() => break News::Anything,
+                Ok(()) = writer.access.served.changed() => break News::Anything,
+                Ok(()) = writer.refusals.changed() => break News::Refusals,
+                Ok(()) = answers.changed(), if waits.is_some() => break News::Answers,
                 Some(outcome) = calls.next(), if !calls.is_empty() => writer.note(outcome),
                 () = until(wake, now), if wake.is_some() => {
                     if waits.is_some_and(|until| until <= writer.access.clock.monotonic()) {
-                        break;
+                        break News::Answers;
                     }
                 }
                 else => return,
             }
-        }
-    }
-}
-
-/// Looks into two statuses only when they are not one value.
-fn is_same(one: Option<&Arc<ObjectStatus>>, other: Option<&Arc<ObjectStatus>>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => Arc::ptr_eq(one, other) || one == other,
-        (one, other) => one.is_none() && other.is_none(),
+        };
     }
 }
 
@@ -135,36 +125,54 @@ async fn until(wake: Option<Instant>, now: Instant) {
 }
 
 impl Writer {
-    /// Judges what changed since the last look.
-    fn look(&mut self, now: Instant) {
-        let view = self.access.view.borrow_and_update().clone();
-        self.access.served.mark_unchanged();
-        self.gateways.look(&view, now);
-        self.judged.retain(|key, _| view.store.find(key).is_some());
-        let statuses: BTreeMap<(ObjectKind, &mesh_model::ObjectName), &Arc<ObjectStatus>> =
-            view.statuses.iter().map(|status| ((status.kind, &status.name), status)).collect();
-        self.view = view.clone();
-        for stored in view.store.iter().filter(|stored| is_reported(stored.object().kind())) {
-            let key = ObjectKey::new(stored.object().kind(), stored.name().clone());
-            let status = statuses.get(&(key.kind, &key.name)).copied();
-            // What is said of a gateway hangs on more than objects.
-            let is_gateway = matches!(key.kind, ObjectKind::Gateway | ObjectKind::ListenerSet);
-            let is_same = |judged: &Judged| {
-                Arc::ptr_eq(&judged.stored, stored) && is_same(judged.status.as_ref(), status)
-            };
-            if is_gateway || !self.judged.get(&key).is_some_and(is_same) {
-                let status = status.cloned();
-                self.judged.insert(key.clone(), Judged { stored: Arc::clone(stored), status });
-                self.judge(&key, now);
-            }
+    fn new(
+        access: Access,
+        proxies: Proxies,
+        refusals: watch::Receiver<Arc<Refusals>>,
+        tally: Arc<Tally>,
+    ) -> Self {
+        Self {
+            access,
+            desk: Desk::default(),
+            gateways: Gateways::new(proxies),
+            refusals,
+            view: View::default(),
+            seen: None,
+            mesh_controller: Settings::default().mesh_controller_name,
+            tally,
         }
+    }
+
+    /// Judges what may have changed since the last look, and nothing else. Returns how many objects that were.
+    fn look(&mut self, news: &News, now: Instant) -> usize {
+        let view = self.access.view.borrow_and_update().clone();
+        let known = self.seen.filter(|_| !matches!(news, News::Anything));
+        let touched = known.and_then(|seen| view.touched.since(seen));
+        self.seen = Some(view.touched.revision());
+        self.view = view;
+        let mut keys = match &touched {
+            Some(batch) => batch.keys.clone(),
+            None => self.view.store.keys().cloned().collect(),
+        };
+        keys.extend(match touched {
+            Some(batch) => self.gateways.look(&self.view, &batch, now),
+            None => self.gateways.look_at_all(&self.view, now),
+        });
+        match news {
+            News::Answers => keys.extend(self.gateways.waiting()),
+            News::Refusals => keys.extend(self.gateways.all()),
+            News::Anything | News::View => {}
+        }
+        keys.retain(|key| is_reported(key.kind));
+        keys.iter().for_each(|key| self.judge(key, now));
+        keys.len()
     }
 
     /// Decides what the status of an object should be.
     fn judge(&mut self, key: &ObjectKey, now: Instant) {
-        let Some(judged) = self.judged.get(key) else { return };
-        let Some(live) = judged.stored.live() else { return };
-        let generation = judged.stored.object().metadata().generation.unwrap_or_default();
+        let Some(stored) = self.view.store.find(key) else { return self.desk.forget(key) };
+        let Some(live) = stored.live() else { return };
+        let generation = stored.object().metadata().generation.unwrap_or_default();
         let watched =
             Known { version: Arc::clone(&live.resource_version), generation, status: live.status.clone() };
         let known = self.desk.known(key, watched);
@@ -175,9 +183,9 @@ impl Writer {
         let now_text = to_seconds(self.access.clock.wall());
         let config = Arc::clone(&self.access.config);
         let pen = Pen { controllers: [&config.controller_name, &self.mesh_controller], now: &now_text };
-        let ours = match &judged.status {
+        let ours = match self.view.statuses.of(key) {
             Some(status) => {
-                let refusals = self.refusals.borrow_and_update().clone();
+                let refusals = self.refusals.borrow().clone();
                 let context = (&self.view, &*refusals);
                 let Some(status) = self.gateways.finished(status, context, (&self.access, now)) else {
                     return self.desk.want(key, None);
@@ -323,14 +331,4 @@ fn silence(kind: ObjectKind, live: &Value, pen: &Pen<'_>) -> Option<Value> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
-
-    use super::*;
-
-    #[test]
-    fn times_have_whole_seconds() {
-        let time = UNIX_EPOCH + Duration::from_millis(1_798_761_600_250);
-        assert_eq!(to_seconds(time), "2027-01-01T00:00:00Z");
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ use mesh_model::{Delta, Finding, ObjectName, Resource, ResourceKey};
 
 use super::entry::{Changes, Entry};
 use super::fact::Fact;
+use super::found::Found;
 use super::node::{Index, Node, Read, Topic, indices, nodes};
 use super::output::Output;
 use super::reader::Reader;
@@ -17,6 +18,7 @@ use super::{Settings, Translation, Update, evaluate};
 use crate::local::Replica;
 use crate::objects::ObjectKind;
 use crate::status::ObjectStatus;
+use crate::store::ObjectKey;
 
 /// What evaluations may look at.
 #[derive(Debug, Default)]
@@ -56,6 +58,7 @@ pub struct Translator {
     memos: BTreeMap<Node, Memo>,
     readers: BTreeMap<Read, BTreeSet<Node>>,
     resources: BTreeMap<ResourceKey, (Node, Resource)>,
+    found: Found,
     evaluations: u64,
 }
 
@@ -105,11 +108,7 @@ impl Translator {
 
     /// What is wrong, ordered by object and field.
     pub fn findings(&self) -> Vec<Finding> {
-        let mut findings: Vec<Finding> =
-            self.memos.values().flat_map(|memo| memo.output.findings.iter().cloned()).collect();
-        findings.sort_by(|a, b| order(a).cmp(&order(b)));
-        findings.dedup();
-        findings
+        self.found.iter().cloned().collect()
     }
 
     /// What is reported about each object, ordered by kind and name.
@@ -167,7 +166,7 @@ impl Translator {
     fn settle(&mut self, mut dirty: Dirty) -> Update {
         let mut before = Before::new();
         let mut statuses = BTreeMap::new();
-        let (mut findings_changed, mut statuses_changed) = (false, false);
+        let mut findings_changed = false;
         while let Some((step, node)) = dirty.pop_first() {
             self.evaluations += 1;
             let reader = Reader::new(&self.inputs);
@@ -185,21 +184,13 @@ impl Translator {
                 debug_assert!(woken.iter().all(|(s, _)| *s > step), "{node:?} wakes an earlier step");
                 dirty.append(&mut woken);
             }
-            findings_changed |= old.output.findings != next.output.findings;
-            statuses_changed |= old.statuses != next.statuses;
-            for status in next.statuses.iter().filter(|s| !old.statuses.contains(s)) {
-                statuses.insert((status.kind, status.name.clone()), ObjectStatus::clone(status));
-            }
+            findings_changed |= self.found.replace(&old.output.findings, &next.output.findings);
+            change_statuses(&old.statuses, &next.statuses, &mut statuses);
             if let Some(memo) = new {
                 self.memos.insert(node, memo);
             }
         }
-        Update {
-            delta: self.delta(before),
-            statuses: statuses.into_values().collect(),
-            findings_changed,
-            statuses_changed,
-        }
+        Update { delta: self.delta(before), statuses, findings_changed }
     }
 
     fn delta(&self, before: Before) -> Delta {
@@ -269,6 +260,17 @@ impl Translator {
     }
 }
 
-fn order(finding: &Finding) -> (Option<&mesh_model::SourceRef>, &str, mesh_model::Reason, &str) {
-    (finding.object.as_ref(), finding.path.as_str(), finding.reason, &finding.message)
+/// Notes statuses that are new, changed or gone.
+fn change_statuses(
+    old: &[Arc<ObjectStatus>],
+    new: &[Arc<ObjectStatus>],
+    changed: &mut BTreeMap<ObjectKey, Option<Arc<ObjectStatus>>>,
+) {
+    let key = |status: &ObjectStatus| ObjectKey::new(status.kind, status.name.clone());
+    for status in old.iter().filter(|old| !new.iter().any(|new| key(new) == key(old))) {
+        changed.insert(key(status), None);
+    }
+    for status in new.iter().filter(|new| !old.iter().any(|old| Arc::ptr_eq(old, new))) {
+        changed.insert(key(status), Some(Arc::clone(status)));
+    }
 }

@@ -3,7 +3,7 @@
 //! Of each object only the newest status waits, and at most one is on its way. An object that changes again and
 //! again is written at growing distances, so that a thousand attaching routes do not become a thousand writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,6 +54,8 @@ struct Slot {
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     slots: BTreeMap<ObjectKey, Slot>,
+    /// What waits and is not on its way, by the time from which it may go.
+    queue: BTreeSet<(Option<Instant>, ObjectKey)>,
     busy: usize,
 }
 
@@ -69,44 +71,51 @@ impl Desk {
 
     /// Notes what an object's status should be; none when it is right as it is.
     pub(super) fn want(&mut self, key: &ObjectKey, write: Option<Write>) {
-        match write {
-            None => {
-                if let Some(slot) = self.slots.get_mut(key) {
-                    slot.waits = None;
-                }
-            }
-            Some(write) => {
-                let slot = self.slots.entry(key.clone()).or_default();
-                // A server that drops a field must not be asked for ever.
-                let sent = slot.sent.as_ref();
-                let is_sent = sent.is_some_and(|sent| *sent == (Arc::clone(&write.version), print(&write)));
-                slot.waits = (!is_sent).then_some(write);
-            }
-        }
+        let slot = match write {
+            None => self.slots.get_mut(key),
+            Some(_) => Some(self.slots.entry(key.clone()).or_default()),
+        };
+        let Some(slot) = slot else { return };
+        slot.waits = write.filter(|write| {
+            // A server that drops a field must not be asked for ever.
+            let sent = slot.sent.as_ref();
+            !sent.is_some_and(|sent| *sent == (Arc::clone(&write.version), print(write)))
+        });
+        self.enqueue(key);
+    }
+
+    /// Puts an object where it belongs in the queue. The time of a slot changes only while it is out of it.
+    fn enqueue(&mut self, key: &ObjectKey) {
+        let Some(slot) = self.slots.get(key) else { return };
+        let place = (slot.not_before, key.clone());
+        match slot.waits.is_some() && !slot.is_busy {
+            true => self.queue.insert(place),
+            false => self.queue.remove(&place),
+        };
     }
 
     /// Takes what may be written now.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<(ObjectKey, Write)> {
         let mut due = Vec::new();
-        for (key, slot) in &mut self.slots {
-            if self.busy >= AT_ONCE {
-                break;
-            }
-            if slot.is_busy || slot.not_before.is_some_and(|time| time > now) {
-                continue;
-            }
+        while self.busy < AT_ONCE
+            && self.queue.first().is_some_and(|(from, _)| from.is_none_or(|from| from <= now))
+        {
+            let Some((_, key)) = self.queue.pop_first() else { break };
+            let Some(slot) = self.slots.get_mut(&key) else { continue };
             let Some(write) = slot.waits.take() else { continue };
             slot.is_busy = true;
             self.busy += 1;
-            due.push((key.clone(), write));
+            due.push((key, write));
         }
         due
     }
 
-    /// When the next write may go that waits for its time.
+    /// When the next write may go that waits for its time; none while an end must come first.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let waiting = self.slots.values().filter(|slot| slot.waits.is_some() && !slot.is_busy);
-        waiting.filter_map(|slot| slot.not_before).min()
+        if self.busy >= AT_ONCE {
+            return None;
+        }
+        self.queue.iter().find_map(|(from, _)| *from)
     }
 
     /// The server took a write, and this is what it holds now.
@@ -119,12 +128,14 @@ impl Desk {
         slot.pace = if was_quiet { PACES.0 } else { (slot.pace * 2).clamp(PACES.0, PACES.1) };
         slot.last = Some(now);
         slot.not_before = Some(now + slot.pace);
+        self.enqueue(key);
     }
 
     /// The version was not the newest; this one is, if it is known.
     pub(super) fn overtaken(&mut self, key: &ObjectKey, known: Option<Known>) {
         let Some(slot) = self.end(key) else { return };
         slot.newer = known;
+        self.enqueue(key);
     }
 
     /// The write failed. The same is tried again later.
@@ -134,18 +145,30 @@ impl Desk {
         slot.failures += 1;
         slot.not_before = Some(now + pause);
         slot.waits.get_or_insert(write);
+        self.enqueue(key);
     }
 
     /// The object is gone, or its status will never be taken.
     pub(super) fn drop(&mut self, key: &ObjectKey) {
         self.end(key);
-        self.slots.remove(key);
+        if let Some(slot) = self.slots.remove(key) {
+            self.queue.remove(&(slot.not_before, key.clone()));
+        }
+    }
+
+    /// The object is gone: nothing is written any more, and nothing is kept once no write is on its way.
+    pub(super) fn forget(&mut self, key: &ObjectKey) {
+        self.want(key, None);
+        if self.slots.get(key).is_some_and(|slot| !slot.is_busy) {
+            self.slots.remove(key);
+        }
     }
 
     /// Forgets what waits; what is on its way comes back as usual.
     pub(super) fn clear(&mut self) {
         self.slots.retain(|_, slot| slot.is_busy);
         self.slots.values_mut().for_each(|slot| slot.waits = None);
+        self.queue.clear();
     }
 
     fn end(&mut self, key: &ObjectKey) -> Option<&mut Slot> {
@@ -241,6 +264,10 @@ mod tests {
         assert_ne!(next[0].0, failed);
         due.iter().chain(&next).for_each(|(key, _)| desk.overtaken(key, None));
         let later = desk.next_due().expect("the failed one is tried again");
+        // Those that never failed go first.
+        let others = desk.take_due(later);
+        assert!(others.iter().all(|(key, _)| *key != failed));
+        others.iter().for_each(|(key, _)| desk.overtaken(key, None));
         assert!(desk.take_due(later).contains(&(failed, content)));
     }
 

@@ -10,11 +10,11 @@ use mesh_xds::server::Fleet;
 
 use super::super::Access;
 use super::super::apply::Refusals;
-use crate::controller::View;
+use crate::controller::{Batch, View};
 use crate::objects::{EndpointSlice, Gateway, ListenerSet, ObjectKind, Service};
 use crate::provision::{Answer, Reach, account, finish, service_name};
 use crate::status::ObjectStatus;
-use crate::store::ObjectStore;
+use crate::store::{ObjectKey, ObjectStore};
 
 /// How long a gateway's status waits for a proxy.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,39 +43,118 @@ struct Asked {
 pub(super) struct Gateways {
     proxies: Proxies,
     asked: BTreeMap<ObjectName, Asked>,
-    ready: BTreeMap<ObjectName, BTreeSet<String>>,
-    waits_until: Option<Instant>,
+    /// Gateways by the name of their service.
+    services: BTreeMap<ObjectName, ObjectName>,
+    /// Services by the name of their endpoint slices.
+    slices: BTreeMap<ObjectName, ObjectName>,
+    /// Gateways by the name of their listener sets.
+    sets: BTreeMap<ObjectName, ObjectName>,
+    /// Gateways whose proxies may still answer, with the end of that time.
+    waiting: BTreeMap<ObjectName, Instant>,
 }
 
 impl Gateways {
     pub(super) fn new(proxies: Proxies) -> Self {
-        Self { proxies, asked: BTreeMap::new(), ready: BTreeMap::new(), waits_until: None }
+        Self {
+            proxies,
+            asked: BTreeMap::new(),
+            services: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            sets: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+        }
     }
 
-    /// Takes in what the controller holds now.
-    pub(super) fn look(&mut self, view: &View, now: Instant) {
-        self.waits_until = None;
-        self.ready = ready(&view.store);
+    /// Takes in everything that the controller holds now. Returns all gateways and listener sets.
+    pub(super) fn look_at_all(&mut self, view: &View, now: Instant) -> BTreeSet<ObjectKey> {
+        let (services, slices, sets) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        (self.services, self.slices, self.sets) = (services, slices, sets);
+        self.waiting.clear();
+        let gateways = view.store.all::<Gateway>().map(|(stored, _)| key(ObjectKind::Gateway, stored.name()));
+        let sets =
+            view.store.all::<ListenerSet>().map(|(stored, _)| key(ObjectKind::ListenerSet, stored.name()));
+        let slices = view.store.all::<EndpointSlice>();
+        let slices = slices.map(|(stored, _)| key(ObjectKind::EndpointSlice, stored.name()));
+        let keys = gateways.chain(sets).chain(slices).collect();
+        self.look(view, &Batch { keys, listeners: true }, now)
+    }
+
+    /// Takes in what was touched. Returns the gateways and listener sets about which something else may be said.
+    pub(super) fn look(&mut self, view: &View, batch: &Batch, now: Instant) -> BTreeSet<ObjectKey> {
+        let mut affected = BTreeSet::new();
+        // Gateways first: services are known by them.
+        for key in batch.keys.iter().filter(|key| key.kind == ObjectKind::Gateway) {
+            let service = ObjectName::new(&*key.name.namespace, service_name(&key.name.name).as_str());
+            match view.store.find(key) {
+                Some(_) => drop(self.services.insert(service, key.name.clone())),
+                None => drop((self.services.remove(&service), self.waiting.remove(&key.name))),
+            }
+            affected.insert(key.name.clone());
+        }
+        for key in &batch.keys {
+            match key.kind {
+                ObjectKind::EndpointSlice => {
+                    let now =
+                        view.store.one::<EndpointSlice>(&key.name).and_then(|(_, slice)| service_of(slice));
+                    let before = self.slices.remove(&key.name);
+                    let gateways = [&before, &now].map(|service| self.services.get(service.as_ref()?));
+                    affected.extend(gateways.into_iter().flatten().cloned());
+                    self.slices.extend(now.map(|service| (key.name.clone(), service)));
+                }
+                ObjectKind::ListenerSet => {
+                    let now = gateway_of(key, &view.store);
+                    let before = self.sets.remove(&key.name);
+                    affected.extend(before.into_iter().chain(now.clone()));
+                    self.sets.extend(now.map(|gateway| (key.name.clone(), gateway)));
+                }
+                ObjectKind::Service => affected.extend(self.services.get(&key.name).cloned()),
+                _ => {}
+            }
+        }
+        if batch.listeners {
+            affected.extend(self.ask(view, now));
+        }
+        let sets = self.sets.iter().filter(|(_, gateway)| affected.contains(*gateway));
+        let sets: Vec<_> = sets.map(|(set, _)| key(ObjectKind::ListenerSet, set)).collect();
+        affected.iter().map(|name| key(ObjectKind::Gateway, name)).chain(sets).collect()
+    }
+
+    /// Notes which gateways have other listeners than before, and since when.
+    fn ask(&mut self, view: &View, now: Instant) -> Vec<ObjectName> {
         let mut listeners: BTreeMap<ObjectName, Vec<Arc<Listener>>> = BTreeMap::new();
         for listener in view.mesh.all_listeners() {
             listeners.entry(listener.gateway.clone()).or_default().push(Arc::clone(listener));
         }
         self.asked.retain(|gateway, _| listeners.contains_key(gateway));
+        let mut changed = Vec::new();
         for (gateway, listeners) in listeners {
-            match self.asked.get_mut(&gateway) {
-                None => drop(self.asked.insert(gateway, Asked { listeners, since: None })),
-                Some(asked) if asked.listeners == listeners => {}
-                Some(asked) => {
-                    let sequence = self.proxies.cache.snapshot().sequence();
-                    *asked = Asked { listeners, since: Some((now, sequence)) };
-                }
-            }
+            let since = match self.asked.get(&gateway) {
+                None => None,
+                Some(asked) if asked.listeners == listeners => continue,
+                Some(_) => Some((now, self.proxies.cache.snapshot().sequence())),
+            };
+            changed.push(gateway.clone());
+            self.asked.insert(gateway, Asked { listeners, since });
         }
+        changed
     }
 
-    /// When a gateway is not waited for any longer.
+    /// Every gateway and listener set.
+    pub(super) fn all(&self) -> BTreeSet<ObjectKey> {
+        let gateways = self.services.values().map(|name| key(ObjectKind::Gateway, name));
+        gateways.chain(self.sets.keys().map(|name| key(ObjectKind::ListenerSet, name))).collect()
+    }
+
+    /// Gateways whose proxies may still answer, with their listener sets.
+    pub(super) fn waiting(&self) -> BTreeSet<ObjectKey> {
+        let sets = self.sets.iter().filter(|(_, gateway)| self.waiting.contains_key(*gateway));
+        let sets = sets.map(|(set, _)| key(ObjectKind::ListenerSet, set));
+        self.waiting.keys().map(|name| key(ObjectKind::Gateway, name)).chain(sets).collect()
+    }
+
+    /// When some gateway is not waited for any longer.
     pub(super) fn waits_until(&self) -> Option<Instant> {
-        self.waits_until
+        self.waiting.values().min().copied()
     }
 
     /// The status with what is known of the proxies. None while a proxy may still answer: then what was written
@@ -86,10 +165,11 @@ impl Gateways {
         (view, refusals): (&View, &Refusals),
         (access, now): (&Access, Instant),
     ) -> Option<ObjectStatus> {
-        let Some(name) = gateway_of(status, &view.store) else { return Some(status.clone()) };
+        let about = key(status.kind, &status.name);
+        let Some(name) = gateway_of(&about, &view.store) else { return Some(status.clone()) };
         let Some((_, gateway)) = view.store.one::<Gateway>(&name) else { return Some(status.clone()) };
         let service = ObjectName::new(&*name.namespace, service_name(&name.name).as_str());
-        let ready = self.ready.get(&service).map_or(0, BTreeSet::len);
+        let ready = ready(&view.store, &service);
         let late = match self.late(&name, access, now) {
             Some(late) => late,
             None if ready == 0 => String::new(),
@@ -122,38 +202,42 @@ impl Gateways {
         let missing: Vec<_> =
             ours.filter(|proxy| proxy.synced < sequence).map(|proxy| proxy.node.id.clone()).collect();
         if !missing.is_empty() && now < since + PATIENCE {
-            let until = since + PATIENCE;
-            self.waits_until = Some(self.waits_until.map_or(until, |other| other.min(until)));
+            self.waiting.insert(gateway.clone(), since + PATIENCE);
             return None;
         }
+        self.waiting.remove(gateway);
         Some(missing.join(", "))
     }
 }
 
-/// The gateway that a status is about, or whose listener set it is about.
-fn gateway_of(status: &ObjectStatus, store: &ObjectStore) -> Option<ObjectName> {
-    match status.kind {
-        ObjectKind::Gateway => Some(status.name.clone()),
+fn key(kind: ObjectKind, name: &ObjectName) -> ObjectKey {
+    ObjectKey::new(kind, name.clone())
+}
+
+/// The gateway that an object is, or the one whose listener set it is.
+fn gateway_of(key: &ObjectKey, store: &ObjectStore) -> Option<ObjectName> {
+    match key.kind {
+        ObjectKind::Gateway => Some(key.name.clone()),
         ObjectKind::ListenerSet => {
-            let parent = &store.one::<ListenerSet>(&status.name)?.1.spec.parent_ref;
-            let namespace = parent.namespace.as_deref().unwrap_or(&status.name.namespace);
+            let parent = &store.one::<ListenerSet>(&key.name)?.1.spec.parent_ref;
+            let namespace = parent.namespace.as_deref().unwrap_or(&key.name.namespace);
             Some(ObjectName::new(namespace, parent.name.as_str()))
         }
         _ => None,
     }
 }
 
-/// Addresses that are ready, by service.
-fn ready(store: &ObjectStore) -> BTreeMap<ObjectName, BTreeSet<String>> {
-    let mut ready: BTreeMap<ObjectName, BTreeSet<String>> = BTreeMap::new();
-    for (stored, slice) in store.all::<EndpointSlice>() {
-        let Some(service) = slice.metadata.labels.get(SERVICE_NAME) else { continue };
-        let service = ObjectName::new(&*stored.name().namespace, service.as_str());
-        let endpoints = slice.endpoints.iter().filter(|endpoint| {
-            endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
-        });
-        let addresses = endpoints.flat_map(|endpoint| endpoint.addresses.iter().cloned());
-        ready.entry(service).or_default().extend(addresses);
-    }
-    ready
+fn service_of(slice: &EndpointSlice) -> Option<ObjectName> {
+    let name = slice.metadata.labels.get(SERVICE_NAME)?;
+    Some(ObjectName::new(slice.metadata.namespace.as_deref().unwrap_or_default(), name.as_str()))
+}
+
+/// How many addresses of a service are ready.
+fn ready(store: &ObjectStore, service: &ObjectName) -> usize {
+    let slices = store.in_namespace::<EndpointSlice>(&service.namespace);
+    let slices = slices.filter(|(_, slice)| service_of(slice).as_ref() == Some(service));
+    let endpoints = slices.flat_map(|(_, slice)| &slice.endpoints).filter(|endpoint| {
+        endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+    });
+    endpoints.flat_map(|endpoint| &endpoint.addresses).collect::<BTreeSet<_>>().len()
 }

@@ -1,0 +1,167 @@
+use std::time::{Duration, UNIX_EPOCH};
+
+use mesh_rt::{Clock as _, SystemClock};
+
+use super::super::ClusterConfig;
+use super::super::client::fake;
+use super::super::holdings::{Holdings, Update};
+use super::super::item;
+use super::super::served::{Resource, Served};
+use super::*;
+use crate::controller::Controller;
+use crate::translate::GatewayAddresses;
+
+#[test]
+fn times_have_whole_seconds() {
+    let time = UNIX_EPOCH + Duration::from_millis(1_798_761_600_250);
+    assert_eq!(to_seconds(time), "2027-01-01T00:00:00Z");
+}
+
+/// A controller with its writer, fed as by an API server.
+struct Plane {
+    holdings: Holdings,
+    controller: Controller,
+    writer: Writer,
+    version: u64,
+}
+
+const GROUP: &str = "gateway.networking.k8s.io/v1";
+
+impl Plane {
+    fn new() -> Self {
+        let clock = SystemClock::shared();
+        let settings = Settings {
+            builtin_classes: std::collections::BTreeSet::new(),
+            allocate_addresses: false,
+            gateway_addresses: GatewayAddresses::OfService,
+            ..Settings::default()
+        };
+        let controller = Controller::new(settings, clock.clone());
+        let address = "127.0.0.1:0".parse().expect("an address");
+        let config = ClusterConfig {
+            controller_name: Settings::default().controller_name,
+            namespace: "service-mesh-system".to_owned(),
+            proxy_image: "proxy".to_owned(),
+            trust_domain: mesh_model::TrustDomain::default(),
+            leader_election: false,
+            replica: "one".to_owned(),
+            listen: address,
+            readiness: address,
+            authority_key: None,
+            disabled_features: std::collections::BTreeSet::new(),
+        };
+        let access = Access {
+            api: fake::server(|_| fake::status(500)).0,
+            view: controller.watch(),
+            leading: watch::Sender::new(true).subscribe(),
+            served: watch::Sender::new(Arc::new(Served::default())).subscribe(),
+            config: Arc::new(config),
+            clock,
+        };
+        let proxies = Proxies { cache: controller.cache().clone(), fleet: controller.ads().fleet().clone() };
+        let refusals = watch::Sender::new(Arc::default()).subscribe();
+        let writer = Writer::new(access, proxies, refusals, Arc::default());
+        Self { holdings: Holdings::default(), controller, writer, version: 0 }
+    }
+
+    fn set(&mut self, kind: ObjectKind, mut value: Value) {
+        self.version += 1;
+        value["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        value["metadata"]["uid"] = json!("u");
+        let resource = Resource { kind, version: "v1", plural: String::new() };
+        self.holdings.take(Update::Set(item::read(&resource, value).expect("an object")));
+    }
+
+    fn route(&mut self, n: usize, generation: i64) {
+        let metadata = json!({"namespace": "shop", "name": format!("r-{n}"), "generation": generation});
+        let path = json!([{"path": {"type": "PathPrefix", "value": format!("/{n}/{generation}")}}]);
+        let backends = json!([{"name": "cart", "port": 80}]);
+        let spec = json!({
+            "parentRefs": [{"name": "edge"}], "rules": [{"matches": path, "backendRefs": backends}],
+        });
+        let value = json!({"apiVersion": GROUP, "kind": "HTTPRoute", "metadata": metadata, "spec": spec});
+        self.set(ObjectKind::HttpRoute, value);
+    }
+
+    fn base(&mut self) {
+        let controller = Settings::default().controller_name;
+        let class = json!({"apiVersion": GROUP, "kind": "GatewayClass", "metadata": {"name": "mesh"},
+            "spec": {"controllerName": controller}});
+        self.set(ObjectKind::GatewayClass, class);
+        let listener = json!({"name": "http", "port": 80, "protocol": "HTTP"});
+        let gateway = json!({"apiVersion": GROUP, "kind": "Gateway",
+            "metadata": {"namespace": "shop", "name": "edge", "generation": 1},
+            "spec": {"gatewayClassName": "mesh", "listeners": [listener]}});
+        self.set(ObjectKind::Gateway, gateway);
+        for (name, port) in [("cart", 80), ("edge-mesh", 80)] {
+            let spec = json!({"clusterIP": "10.0.0.1", "ports": [{"port": port}]});
+            let metadata = json!({"namespace": "shop", "name": name});
+            self.set(
+                ObjectKind::Service,
+                json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}),
+            );
+        }
+    }
+
+    fn slice(&mut self, name: &str, service: &str) {
+        let labels = json!({"kubernetes.io/service-name": service});
+        let value = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"namespace": "shop", "name": name, "labels": labels}, "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.0.1.1"], "conditions": {"ready": true}}], "ports": []});
+        self.set(ObjectKind::EndpointSlice, value);
+    }
+
+    /// Takes in what was set. Returns how many objects the writer looked at, and how many nodes were evaluated.
+    fn look(&mut self) -> (usize, u64) {
+        let before = self.controller.evaluations();
+        let (snapshot, changed) = self.holdings.snapshot();
+        self.controller.take_changed(snapshot, changed);
+        let looked = self.writer.look(&News::View, SystemClock.monotonic());
+        (looked, self.controller.evaluations() - before)
+    }
+
+    fn wants(&mut self) -> Vec<String> {
+        let due = self.writer.desk.take_due(SystemClock.monotonic());
+        due.into_iter().map(|(key, _)| key.name.to_string()).collect()
+    }
+}
+
+#[tokio::test]
+async fn one_edit_among_5000_routes_looks_at_one_object() {
+    let mut plane = Plane::new();
+    plane.base();
+    (0..5000).for_each(|n| plane.route(n, 1));
+    assert!(plane.look().0 >= 5002);
+    plane.writer.desk = Desk::default();
+    plane.route(7, 2);
+    let (looked, evaluated) = plane.look();
+    assert_eq!(looked, 1);
+    assert!(evaluated <= 4, "{evaluated}");
+    assert_eq!(plane.wants(), ["shop/r-7"]);
+    // A new route changes the number of routes at the gateway, too.
+    plane.route(5000, 1);
+    let (looked, evaluated) = plane.look();
+    assert_eq!(looked, 2);
+    assert!(evaluated <= 6, "{evaluated}");
+    // Endpoints that no gateway has do not matter, those of a gateway do.
+    plane.slice("cart-1", "cart");
+    assert_eq!(plane.look().0, 0);
+    plane.slice("edge-1", "edge-mesh");
+    assert_eq!(plane.look().0, 1);
+    assert_eq!(plane.look().0, 0);
+}
+
+#[tokio::test]
+async fn a_view_that_moved_on_too_far_is_looked_at_as_a_whole() {
+    let mut plane = Plane::new();
+    plane.base();
+    plane.look();
+    (0..9000).for_each(|n| plane.route(n % 10, 1 + n as i64));
+    for n in 0..1100 {
+        plane.route(n % 10, 10_000 + n as i64);
+        let (snapshot, changed) = plane.holdings.snapshot();
+        plane.controller.take_changed(snapshot, changed);
+    }
+    assert_eq!(plane.writer.look(&News::View, SystemClock.monotonic()), 12);
+    assert_eq!(plane.writer.look(&News::View, SystemClock.monotonic()), 0);
+}
