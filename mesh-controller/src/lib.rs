@@ -9,10 +9,9 @@ pub mod local;
 pub mod names;
 pub mod provision;
 pub mod serve;
-pub mod source;
 pub mod status;
-pub mod store;
 pub mod translate;
 
 pub use mesh_objects::{self as objects, schema};
+pub use mesh_source::{self as source, store};
 pub use mesh_yaml as yaml;

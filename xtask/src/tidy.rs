@@ -30,7 +30,11 @@ const PRODUCT: &[(&str, &[&str])] = &[
     ("mesh-proxy", &["mesh-rt", "mesh-capture", "mesh-model", "mesh-xds", "mesh-ca"]),
     ("mesh-yaml", &["mesh-model"]),
     ("mesh-objects", &["mesh-model", "mesh-yaml"]),
-    ("mesh-controller", &["mesh-rt", "mesh-yaml", "mesh-objects", "mesh-model", "mesh-xds", "mesh-ca"]),
+    ("mesh-source", &["mesh-model", "mesh-yaml", "mesh-objects"]),
+    (
+        "mesh-controller",
+        &["mesh-rt", "mesh-yaml", "mesh-objects", "mesh-source", "mesh-model", "mesh-xds", "mesh-ca"],
+    ),
     ("mesh-install", &["mesh-yaml", "mesh-objects"]),
     (
         "meshctl",

@@ -1,3 +1,5 @@
+//! How many objects are looked at after a change, and how times are written. No server.
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use mesh_rt::{Clock as _, SystemClock};
@@ -83,7 +85,7 @@ impl Plane {
         self.set(ObjectKind::HttpRoute, value);
     }
 
-    fn base(&mut self) {
+    fn gateway(&mut self) {
         let controller = Settings::default().controller_name;
         let class = json!({"apiVersion": GROUP, "kind": "GatewayClass", "metadata": {"name": "mesh"},
             "spec": {"controllerName": controller}});
@@ -129,7 +131,7 @@ impl Plane {
 #[tokio::test]
 async fn one_edit_among_5000_routes_looks_at_one_object() {
     let mut plane = Plane::new();
-    plane.base();
+    plane.gateway();
     (0..5000).for_each(|n| plane.route(n, 1));
     assert!(plane.look().0 >= 5002);
     plane.writer.desk = Desk::default();
@@ -154,7 +156,7 @@ async fn one_edit_among_5000_routes_looks_at_one_object() {
 #[tokio::test]
 async fn a_view_that_moved_on_too_far_is_looked_at_as_a_whole() {
     let mut plane = Plane::new();
-    plane.base();
+    plane.gateway();
     plane.look();
     (0..9000).for_each(|n| plane.route(n % 10, 1 + n as i64));
     for n in 0..1100 {

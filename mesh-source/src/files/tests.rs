@@ -3,8 +3,8 @@
 use super::*;
 use mesh_model::ObjectName;
 
-use crate::objects::{Namespace, ObjectKind};
 use crate::store::ObjectKey;
+use mesh_objects::{Namespace, ObjectKind};
 
 fn namespace(name: &str) -> String {
     format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n")

@@ -10,7 +10,7 @@ use mesh_model::{Finding, Reason};
 
 use super::load::{Cache, Loaded, at_file, deduplicated};
 use crate::store::{ObjectStore, Stored};
-use crate::yaml;
+use mesh_yaml as yaml;
 
 /// Deepest folder below the one that was named.
 const MAX_FOLDER_DEPTH: usize = 16;

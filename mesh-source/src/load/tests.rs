@@ -1,8 +1,8 @@
 //! Tests of reading texts: bad documents, duplicates, places.
 
 use super::*;
-use crate::objects::{HttpRoute, ObjectKind};
 use mesh_model::Reason;
+use mesh_objects::{HttpRoute, ObjectKind};
 
 fn read(text: &str) -> Loaded {
     load(text.as_bytes(), &Arc::from("a.yaml"))
@@ -110,7 +110,7 @@ fn many_mistakes_in_one_object_are_cut_short() {
     let fields: String = (0..10_000).map(|number| format!("x{number}: 1\n")).collect();
     let found =
         between(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: a}}\n{}", fields.trim_end()));
-    assert_eq!(found.len(), crate::schema::MAX_VIOLATIONS);
+    assert_eq!(found.len(), mesh_objects::schema::MAX_VIOLATIONS);
     assert!(found[24].contains("more problems in this object"), "{}", found[24]);
 }
 
@@ -161,7 +161,7 @@ fn secrets_are_in_no_debug_text() {
     let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {key: hunter2}\ndata: {key: aHVudGVyMg==}\n";
     let mut cache = Cache::default();
     let loaded = cache.load(text.as_bytes(), &Arc::from("a.yaml"));
-    let secret = loaded.objects[0].get::<crate::objects::Secret>().expect("a secret");
+    let secret = loaded.objects[0].get::<mesh_objects::Secret>().expect("a secret");
     assert_eq!(secret.value("key"), Some(&b"hunter2"[..]));
     let root = &loaded.objects[0].place().expect("a place").root;
     for shown in [format!("{loaded:?}"), format!("{cache:?}"), format!("{root:?}"), format!("{secret:?}")] {

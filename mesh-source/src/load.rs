@@ -7,9 +7,9 @@ use std::sync::Arc;
 use mesh_model::{Finding, Origin, Position, Severity, SourceRef};
 
 use super::document::{self, Parsed};
-use crate::schema::Violation;
 use crate::store::{ObjectKey, Place, Stored, shifted};
-use crate::yaml;
+use mesh_objects::schema::Violation;
+use mesh_yaml as yaml;
 
 /// What a text holds.
 #[derive(Debug, Clone, Default)]
@@ -28,7 +28,7 @@ pub struct Loaded {
 ///
 /// ```
 /// let text = b"kind: Namespace\napiVersion: v1\nmetadata: {name: shop}\n---\nkind: Servise\napiVersion: v1\n";
-/// let loaded = mesh_controller::source::load(text, &"a.yaml".into());
+/// let loaded = mesh_source::load(text, &"a.yaml".into());
 /// assert_eq!(loaded.objects.len(), 1);
 /// assert_eq!(
 ///     loaded.findings[0].to_string(),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use mesh_model::{FieldPath, Finding, ObjectName, Origin, Position, Reason, SourceRef};
 use rpds::RedBlackTreeMapSync;
 
-use crate::objects::{Object, ObjectKind, Typed};
-use crate::yaml::Node;
+use mesh_objects::{Object, ObjectKind, Typed};
+use mesh_yaml::Node;
 
 /// One object with the place it came from.
 #[derive(Debug, Clone)]
@@ -264,7 +264,7 @@ impl FromIterator<Arc<Stored>> for ObjectStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::{ConfigMap, Secret};
+    use mesh_objects::{ConfigMap, Secret};
 
     fn stored(kind: ObjectKind, namespace: &str, name: &str, label: &str) -> Arc<Stored> {
         let metadata = serde_json::json!({"namespace": namespace, "name": name, "labels": {"l": label}});

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::*;
-use crate::objects::Namespace;
+use mesh_objects::Namespace;
 
 fn namespace(name: &str, label: &str) -> String {
     format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n  labels: {{l: \"{label}\"}}\n")

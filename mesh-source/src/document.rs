@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use mesh_model::{FieldPath, ObjectName, Position, Reason, Severity};
 
-use crate::objects::{Object, ObjectKind, Scope, group};
-use crate::schema::{self, UnknownFields, Violation};
-use crate::yaml::{Chunk, Node, Problem, SyntaxError, Value};
+use mesh_objects::schema::{self, UnknownFields, Violation};
+use mesh_objects::{Object, ObjectKind, Scope, group};
+use mesh_yaml::{Chunk, Node, Problem, SyntaxError, Value};
 
 /// Kinds that are part of the specification and not of this mesh.
 const NOT_IMPLEMENTED: [&str; 4] = ["XBackend", "XBackendTrafficPolicy", "XMesh", "XTelemetryPolicy"];

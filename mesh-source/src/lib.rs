@@ -1,8 +1,10 @@
 //! Where objects come from: documents in files, and changes of these files. No translation.
+#![doc = include_str!("../README.md")]
 
 pub mod document;
 pub mod files;
 pub mod load;
+pub mod store;
 pub mod watch;
 
 pub use files::{FileSource, Snapshot, SourceError};
