@@ -79,7 +79,7 @@ impl Desk {
         slot.waits = write.filter(|write| {
             // A server that drops a field must not be asked for ever.
             let sent = slot.sent.as_ref();
-            !sent.is_some_and(|sent| *sent == (Arc::clone(&write.version), print(write)))
+            sent.is_none_or(|sent| *sent != (Arc::clone(&write.version), print(write)))
         });
         self.enqueue(key);
     }
