@@ -7,8 +7,10 @@ mod clock;
 mod cluster;
 mod config;
 mod controller;
+mod gap;
 mod golang;
 mod images;
+mod load;
 mod oci;
 mod step;
 mod suite;
@@ -25,9 +27,12 @@ const USAGE: &str = "usage: conformance TASK [OPTION...]
   down      ends it and leaves nothing; --name NAME
   images    builds our images and loads them; --name NAME, --release
   deploy    images, then our controller; --name NAME, --release
-  load      TAR...: loads image archives; --name NAME
+  import    TAR...: loads image archives; --name NAME
   kubectl   ARGUMENT...: kubectl in the cluster named by SERVICE_MESH_CLUSTER (dev)
   enter     COMMAND...: a command in the network of that cluster
+  gap       what is lost while routes are edited and pods restarted under constant traffic
+            --name NAME, --short, --mode http1|http1-close|http2|tcp, --change edits|backends|gateway|controller
+  load      requests from where it is started: --to ADDRESS, --mode MODE, --host NAME, --rate N, --count N
   suite     upstream's tests against the running cluster
             --name NAME, --run EXPRESSION, --skip A,B, --base keep|remove (keep), --json FILE
   test      one cluster from nothing to nothing, all gateway tests, standard channel
@@ -56,7 +61,7 @@ fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
             Ok(())
         }
         "down" => cluster::down(&Arguments::read(words, &["name"])?.place(config)),
-        "load" => {
+        "import" => {
             let given = Arguments::read(words, &["name"])?;
             images::load(&given.place(config), &given.rest)
         }
@@ -71,6 +76,8 @@ fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
         "kubectl" => cluster::kubectl_here(config, words),
         "enter" => cluster::enter_here(config, words),
         "node" => cluster::node(words),
+        "gap" => gap::run(config, &Arguments::read(words, gap::OPTIONS)?),
+        "load" => load::run(&Arguments::read(words, load::OPTIONS)?),
         "suite" => suite::quick(config, &Arguments::read(words, suite::OPTIONS)?),
         "test" => suite::once(config),
         "matrix" => suite::matrix(config),

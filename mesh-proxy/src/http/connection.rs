@@ -55,15 +55,22 @@ pub(crate) struct Line<C> {
     hold: RefCell<Option<Rc<Hold>>>,
     /// Requests so far.
     requests: Cell<u64>,
+    /// HTTP/1 clients are asked to go elsewhere.
+    leaving: Cell<bool>,
     /// The client's address as a gateway tells it to backends.
     pub(crate) client: Option<HeaderValue>,
 }
 
-/// Serves HTTP on a client's connection until either side ends it. When `drain` completes, the connection
-/// takes no new requests, finishes those that run, and ends; the caller sets the deadline by dropping the
-/// future. Must run inside a `LocalSet`.
-pub async fn serve<I, C>(io: I, downstream: Downstream, stack: Rc<Stack<C>>, drain: impl Future<Output = ()>)
-where
+/// Serves HTTP on a client's connection until either side ends it. When `leaving` completes, answers of HTTP/1
+/// close their connection, so that few are left to be closed while a request may be on its way. When `drain`
+/// completes, the connection takes no new requests, finishes those that run, and ends; the caller sets the
+/// deadline by dropping the future. Must run inside a `LocalSet`.
+pub async fn serve<I, C>(
+    io: I,
+    downstream: Downstream,
+    stack: Rc<Stack<C>>,
+    (leaving, drain): (impl Future<Output = ()>, impl Future<Output = ()>),
+) where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     C: Connect,
 {
@@ -72,7 +79,8 @@ where
     let seen = Rc::new(Seen::new(&stack.observer, &downstream));
     let (tunnel, hold, requests) = (RefCell::default(), RefCell::default(), Cell::default());
     let client = HeaderValue::try_from(downstream.facts.source.to_canonical().to_string()).ok();
-    let line = Rc::new(Line { stack, downstream, seen, tunnel, hold, requests, client });
+    let line =
+        Rc::new(Line { stack, downstream, seen, tunnel, hold, requests, leaving: false.into(), client });
     let mut drain = pin!(drain);
     let sniffed = tokio::select! {
         biased;
@@ -80,15 +88,19 @@ where
         () = &mut drain => return,
     };
     match sniffed {
-        Ok(Ok(Sniffed::Http1(io))) => serve_http1(io, line, drain).await,
+        Ok(Ok(Sniffed::Http1(io))) => serve_http1(io, line, pin!(leaving), drain).await,
         Ok(Ok(Sniffed::Http2(io))) => serve_http2(io, line, drain).await,
         // Nothing was asked, so nothing is answered.
         Ok(Err(_)) | Err(_) => {}
     }
 }
 
-async fn serve_http1<I, C>(io: Prefixed<I>, line: Rc<Line<C>>, mut drain: Pin<&mut impl Future<Output = ()>>)
-where
+async fn serve_http1<I, C>(
+    io: Prefixed<I>,
+    line: Rc<Line<C>>,
+    mut leaving: Pin<&mut impl Future<Output = ()>>,
+    mut drain: Pin<&mut impl Future<Output = ()>>,
+) where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     C: Connect,
 {
@@ -105,6 +117,9 @@ where
         .serve_connection(TokioIo::new(io), service);
     let mut draining = false;
     let ended = std::future::poll_fn(|cx| {
+        if !line.leaving.get() && leaving.as_mut().poll(cx).is_ready() {
+            line.leaving.set(true);
+        }
         if !draining && drain.as_mut().poll(cx).is_ready() {
             draining = true;
             Pin::new(&mut connection).graceful_shutdown();
@@ -215,7 +230,7 @@ async fn handle<C: Connect>(
         }
         outcome => outcome,
     };
-    Ok(match outcome {
+    let mut response = match outcome {
         Ok(Reply::Backend(response, tail)) if extended => line.not_changed(response, tail, record),
         Ok(Reply::Backend(response, tail)) => line.backend(response, tail, record),
         Ok(Reply::Own(response)) => line.own(response, record),
@@ -229,7 +244,11 @@ async fn handle<C: Connect>(
             let response = answer::error(&error, record.decision(), grpc);
             line.own(response, record)
         }
-    })
+    };
+    if line.leaving.get() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
 
 /// Removes what only proxies of the mesh may say.

@@ -63,8 +63,9 @@ pub enum Error {
     /// The backend broke the exchange off before an answer.
     #[error("the backend closed the connection")]
     Reset {
-        /// Nothing of the request can have been processed.
-        unprocessed: bool,
+        /// Another try is safe: nothing of the request can have been processed, or its method allows it and the
+        /// connection broke off before any answer (RFC 9110, section 9.2.2).
+        repeatable: bool,
     },
     /// The client did not send its body in time.
     #[error("the request body took too long")]
@@ -104,8 +105,8 @@ impl Error {
             Self::NoBackend => (StatusCode::INTERNAL_SERVER_ERROR, Reason::NoBackend, false),
             Self::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, Reason::NoEndpoint, false),
             Self::Refused(status, reason) => (*status, *reason, false),
-            Self::Reset { unprocessed } => {
-                (StatusCode::SERVICE_UNAVAILABLE, Reason::UpstreamReset, *unprocessed)
+            Self::Reset { repeatable } => {
+                (StatusCode::SERVICE_UNAVAILABLE, Reason::UpstreamReset, *repeatable)
             }
             Self::SlowBody => (StatusCode::REQUEST_TIMEOUT, Reason::Timeout, false),
             Self::Timeout => (StatusCode::GATEWAY_TIMEOUT, Reason::Timeout, false),

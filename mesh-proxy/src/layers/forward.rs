@@ -194,7 +194,9 @@ async fn one_try<C: Connect>(
             *kept = Some(request.into_body());
         }
         if !(stale && harmless && body.is_whole()) {
-            return Err(Error::Reset { unprocessed: error.unprocessed });
+            // A backend that ends cuts what it has begun; another one can still answer.
+            let repeatable = error.unprocessed || (policy.is_idempotent() && !error.garbled);
+            return Err(Error::Reset { repeatable });
         }
         fresh = true;
     }
@@ -206,7 +208,7 @@ async fn send(
     body: &mut Outgoing,
     lease: Lease,
 ) -> Result<Result<Answer, SendError>, Error> {
-    let body = body.take().ok_or(Error::Reset { unprocessed: false })?;
+    let body = body.take().ok_or(Error::Reset { repeatable: false })?;
     let request = call.head.clone().request(&chosen.upstream, chosen.http1, body);
     Ok(lease.send(request).await)
 }

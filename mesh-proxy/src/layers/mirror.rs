@@ -113,13 +113,13 @@ async fn send<C: Connect>(
         Ok(answer) => answer,
         Err(_) => {
             stack.observer.telemetry.metrics.mirrors_dropped.inc();
-            return Err(Error::Reset { unprocessed: false });
+            return Err(Error::Reset { repeatable: false });
         }
     };
     let mut incoming = answer.response.into_body();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await {
         if frame.is_err() {
-            return Err(Error::Reset { unprocessed: false });
+            return Err(Error::Reset { repeatable: false });
         }
     }
     answer.give_back.give();

@@ -143,8 +143,8 @@ mod tests {
 
     #[test]
     fn what_may_have_been_processed_is_not_sent_twice_unless_the_rule_says_so() {
-        let lost = Error::Reset { unprocessed: false };
-        let refused = Error::Reset { unprocessed: true };
+        let lost = Error::Reset { repeatable: false };
+        let refused = Error::Reset { repeatable: true };
         let listed = rule(&[503], 1);
         let none = rule(&[], 0);
         assert_eq!(Policy::new(None, &Method::POST).after_error(&lost, 1), Next::Stop);

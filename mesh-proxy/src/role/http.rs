@@ -13,12 +13,13 @@ pub(crate) async fn http<I>(cx: &Context, io: I, downstream: Downstream, drain: 
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    // Both are looked at whenever the connection is, and almost never have anything to say.
+    // All are looked at whenever the connection is, and almost never have anything to say.
+    let leaving = Woken::new(Box::pin(drain.reached(Phase::LameDuck)));
     let closing = Woken::new(Box::pin(drain.reached(Phase::Closing)));
     let stopped = Woken::new(Box::pin(drain.reached(Phase::Stopped)));
     tokio::select! {
         biased;
         () = stopped => {}
-        () = serve(io, downstream, Rc::clone(&cx.stack), closing) => {}
+        () = serve(io, downstream, Rc::clone(&cx.stack), (leaving, closing)) => {}
     }
 }

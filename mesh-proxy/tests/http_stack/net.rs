@@ -154,7 +154,8 @@ impl Proxy {
     }
 
     pub(crate) fn accept(&self, io: DuplexStream, downstream: Downstream) {
-        tokio::task::spawn_local(serve(io, downstream, Rc::clone(&self.stack), std::future::pending()));
+        let never = (std::future::pending(), std::future::pending());
+        tokio::task::spawn_local(serve(io, downstream, Rc::clone(&self.stack), never));
     }
 
     /// A client of HTTP/1.1 at the gateway.

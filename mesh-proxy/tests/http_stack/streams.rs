@@ -402,7 +402,8 @@ fn a_drain_lets_requests_finish_and_takes_no_more() {
             let ended: Rc<Cell<bool>> = Rc::default();
             let (told, stack) = (Rc::clone(&ended), Rc::clone(&proxy.stack));
             tokio::task::spawn_local(async move {
-                mesh_proxy::http::serve(theirs, gateway(), stack, async { drop(drain.await) }).await;
+                let drain = (std::future::pending(), async { drop(drain.await) });
+                mesh_proxy::http::serve(theirs, gateway(), stack, drain).await;
                 told.set(true);
             });
             let mut client = if http2 { Client::http2(ours).await } else { Client::http1(ours).await };
@@ -417,6 +418,38 @@ fn a_drain_lets_requests_finish_and_takes_no_more() {
             assert!(http2 || got.header("connection") == "close", "{:?}", got.headers);
             tokio::time::sleep(Duration::from_millis(20)).await;
             assert!(ended.get(), "the connection is over, http2: {http2}");
+        }
+    });
+}
+
+#[test]
+fn a_client_is_asked_to_leave_before_an_idle_connection_is_closed() {
+    on_worker(async {
+        let net = Net::default();
+        net.backend(address(1, 80), |_| async { Response::new(Full::from("done")) });
+        let mut resources = vec![listener(), route(vec![rule("/", vec![backend("one", 1)])])];
+        resources.extend(service("one", AppProtocol::Http1, &[address(1, 80)]));
+        let proxy = Proxy::new(&net, resources);
+        for http2 in [false, true] {
+            let (ours, theirs) = tokio::io::duplex(64 * 1024);
+            let (begin, leaving) = tokio::sync::oneshot::channel::<()>();
+            let (ended, stack) = (Rc::new(Cell::new(false)), Rc::clone(&proxy.stack));
+            let told = Rc::clone(&ended);
+            tokio::task::spawn_local(async move {
+                let drain = (async { drop(leaving.await) }, std::future::pending());
+                mesh_proxy::http::serve(theirs, gateway(), stack, drain).await;
+                told.set(true);
+            });
+            let mut client = if http2 { Client::http2(ours).await } else { Client::http1(ours).await };
+            let first = client.get("/").await;
+            assert_eq!((first.body.as_str(), first.headers.contains_key("connection")), ("done", false));
+            begin.send(()).expect("the connection waits");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert!(!ended.get(), "an idle connection is not closed while its client was not told");
+            let last = client.get("/").await;
+            assert_eq!((last.body.as_str(), last.headers.contains_key("connection")), ("done", !http2));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert_eq!(ended.get(), !http2, "http2: {http2}");
         }
     });
 }

@@ -306,7 +306,7 @@ async fn listen() -> (SocketAddr, Rc<std::cell::RefCell<String>>) {
                 stream,
                 downstream,
                 Rc::clone(&proxy.stack),
-                std::future::pending(),
+                (std::future::pending(), std::future::pending()),
             ));
         }
     });

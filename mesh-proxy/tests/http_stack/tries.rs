@@ -160,6 +160,37 @@ fn i22_a_request_that_may_have_been_processed_is_not_sent_twice() {
 }
 
 #[test]
+fn a_backend_that_ends_with_a_request_in_hand_costs_no_idempotent_request() {
+    on_worker(async {
+        let net = Net::default();
+        let cut: Rc<Cell<u32>> = Rc::default();
+        let counted = Rc::clone(&cut);
+        net.raw(address(1, 80), move |mut io| {
+            let counted = Rc::clone(&counted);
+            async move {
+                let _ = io.read(&mut [0; 4096]).await;
+                counted.set(counted.get() + 1);
+            }
+        });
+        net.backend(address(2, 80), |_| async { Response::new(Full::from("done")) });
+        let proxy = gateway_with(&net, |_| {}, &[address(1, 80), address(2, 80)]);
+        let mut client = proxy.gateway1().await;
+        for _ in 0..20 {
+            assert_eq!(client.get("/").await.body, "done");
+        }
+        assert!(cut.get() > 0, "the case was met");
+        let mut lost = 0;
+        for _ in 0..20 {
+            let post = client.request("POST", "/").body(Full::from("x")).expect("a request");
+            lost += u32::from(client.call(post).await.status == StatusCode::SERVICE_UNAVAILABLE);
+        }
+        assert!(lost > 0, "what may have been processed is told, not repeated");
+        let never = gateway_with(&net, |rule| rule.retry = retry(&[], 0), &[address(1, 80)]);
+        assert_eq!(never.gateway1().await.get("/").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    });
+}
+
+#[test]
 fn small_bodies_are_sent_again_whole_and_large_ones_never() {
     on_worker(async {
         let net = Net::default();
