@@ -90,6 +90,13 @@ impl Rules {
         Self { datagrams: BTreeMap::new(), dns: None, exempt, inbound: None, outbound, refuse_others: true }
     }
 
+    /// Rules for a pod whose proxy shares its namespace and runs as `user`: the pod's outgoing connections go to
+    /// `outbound`, those that come in to `inbound`. What stays inside the pod is left alone.
+    pub fn sidecar(user: u32, outbound: u16, inbound: Inbound) -> Self {
+        let (exempt, inbound) = (Exempt::User(user), Some(inbound));
+        Self { datagrams: BTreeMap::new(), dns: None, exempt, inbound, outbound, refuse_others: false }
+    }
+
     /// Puts the rules in force in this process's network namespace, in place of any we set before: one transaction,
     /// all or nothing.
     ///

@@ -11,6 +11,7 @@ mod election;
 mod feed;
 mod holdings;
 mod item;
+mod pods;
 mod review;
 mod roots;
 mod run;

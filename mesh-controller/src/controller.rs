@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::local::Replica;
 use crate::objects::ObjectKind;
+use crate::pods::Pod;
 use crate::source::Snapshot;
 use crate::status::Statuses;
 use crate::store::{ObjectKey, ObjectStore};
@@ -121,6 +122,11 @@ impl Controller {
         self.cache.mark_synced();
     }
 
+    /// Takes pods in that are new, changed, or gone.
+    pub fn take_pods(&mut self, pods: Vec<(ObjectName, Option<Pod>)>) {
+        self.update(Changes { pods, time: self.now(), ..Changes::default() }, Moved::default());
+    }
+
     /// Takes the replicas of a process that run now.
     pub fn take_replicas(&mut self, process: ObjectName, replicas: Vec<Replica>) {
         let changes = Changes { replicas: vec![(process, replicas)], time: self.now(), ..Changes::default() };
@@ -222,8 +228,9 @@ struct Moved {
 fn batch(update: &Update, moved: Moved) -> Batch {
     let mut keys = moved.objects.unwrap_or_default();
     keys.extend(update.statuses.keys().cloned());
-    let mut resources = update.delta.set.iter().map(Resource::key).chain(&update.delta.removed);
-    Batch { keys, listeners: resources.any(|key| key.kind == Kind::Listener) }
+    let resources = || update.delta.set.iter().map(Resource::key).chain(&update.delta.removed);
+    let has = |kind: Kind| resources().any(|key| key.kind == kind);
+    Batch { keys, listeners: has(Kind::Listener), workloads: has(Kind::Workload) }
 }
 
 impl fmt::Debug for Controller {

@@ -5,8 +5,10 @@
 #[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod controller;
+pub mod inject;
 pub mod local;
 pub mod names;
+pub mod pods;
 pub mod provision;
 pub mod serve;
 pub mod status;

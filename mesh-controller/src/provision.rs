@@ -21,6 +21,7 @@ use crate::objects::parameters::GatewayParametersSpec;
 
 pub use address::{assigned, wanted};
 pub use compare::{fingerprint, includes};
+pub(crate) use pod::{AUDIENCE, ROOTS_FILE, STATE_FOLDER, TOKEN_FILE};
 pub use reach::{Answer, Reach, finish};
 
 /// The label of everything that belongs to a gateway (Gateway API, GEP-1762).

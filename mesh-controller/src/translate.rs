@@ -16,6 +16,7 @@ mod gateway;
 mod graph;
 mod node;
 mod output;
+mod pod;
 mod policy;
 mod reader;
 mod route;
@@ -51,6 +52,9 @@ pub struct Settings {
     pub mesh_controller_name: String,
     /// Classes that exist without an object.
     pub builtin_classes: BTreeSet<String>,
+    /// Whether pods are told of. An endpoint that is a pod then waits until the pod is known, because only the pod
+    /// says whether it must be reached with mutual TLS.
+    pub follows_pods: bool,
     /// Whether services without an address are given one.
     pub allocate_addresses: bool,
     /// Features of the Gateway API that are switched off: what needs one is refused in status.
@@ -67,6 +71,7 @@ impl Default for Settings {
             controller_name: "mesh.io/gateway-controller".to_owned(),
             mesh_controller_name: "mesh.io/mesh-controller".to_owned(),
             builtin_classes: BTreeSet::from(["mesh".to_owned()]),
+            follows_pods: false,
             allocate_addresses: true,
             disabled_features: BTreeSet::new(),
             gateway_addresses: GatewayAddresses::default(),
@@ -157,6 +162,7 @@ fn evaluate(node: &Node, reader: &Reader<'_>) -> Option<Output> {
         Node::ListenerSet(set) => gateway::set_status(reader, set),
         Node::Listeners(gateway) => gateway::listeners(reader, gateway),
         Node::Parents(route) => route::parents(reader, route),
+        Node::Pod(name) => pod::pod(reader, name),
         Node::Policy(policy) => policy::policy(reader, policy),
         Node::Route(route) => route::route(reader, route),
         Node::Service(service) => service::service(reader, service),

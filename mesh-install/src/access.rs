@@ -37,6 +37,12 @@ pub fn cluster_rules() -> Vec<Json> {
             &["create"],
         ),
     ];
+    rules.push(Rule::new(
+        "which pods have a sidecar, under which account and address",
+        "",
+        &["pods"],
+        &["list", "watch"],
+    ));
     rules.extend(reads());
     rules.extend(statuses());
     rules.push(Rule::new(

@@ -58,6 +58,7 @@ pub struct Mesh {
     backend_tls: HashTrieMapSync<RoutedService, RedBlackTreeMapSync<ResourceKey, Arc<BackendTls>>>,
     policies: HashTrieMapSync<Arc<str>, RedBlackTreeMapSync<ResourceKey, Arc<AuthorizationPolicy>>>,
     workloads: HashTrieMapSync<ObjectName, Arc<Workload>>,
+    workload_addresses: HashTrieMapSync<IpAddr, Arc<Workload>>,
     headers: HeaderNames,
 }
 
@@ -186,6 +187,11 @@ impl Mesh {
         self.workloads.get(name)
     }
 
+    /// The workload that has an address of its own.
+    pub fn workload_at(&self, address: &IpAddr) -> Option<&Arc<Workload>> {
+        self.workload_addresses.get(address)
+    }
+
     /// The policies that select a workload, ordered by key.
     pub fn policies_for(&self, workload: &Workload) -> Vec<Arc<AuthorizationPolicy>> {
         let Some(policies) = self.policies.get(&workload.name.namespace) else { return Vec::new() };
@@ -255,6 +261,9 @@ impl Mesh {
                 self.services.insert_mut(service.name.clone(), Arc::clone(service));
             }
             Resource::Workload(workload) => {
+                for address in &workload.addresses {
+                    self.workload_addresses.insert_mut(*address, Arc::clone(workload));
+                }
                 self.workloads.insert_mut(workload.name.clone(), Arc::clone(workload));
             }
         }
@@ -298,6 +307,13 @@ impl Mesh {
                 self.services.remove_mut(&service.name);
             }
             Resource::Workload(workload) => {
+                // An address may have gone to another workload before this one is removed.
+                let ours = |found: &Arc<Workload>| found.key == workload.key;
+                for address in &workload.addresses {
+                    if self.workload_addresses.get(address).is_some_and(ours) {
+                        self.workload_addresses.remove_mut(address);
+                    }
+                }
                 self.workloads.remove_mut(&workload.name);
             }
         }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::control::{Control, ControlOptions, ControllerAddress};
 use crate::drain::DrainTimes;
 use crate::proxy::{BindPorts, GatewayOptions, InboundListener, Listen, OutboundListener, ProxyOptions};
+use crate::role::HEALTH_PORT;
 use crate::role::inbound::{InboundPort, Plaintext};
 use crate::role::outbound::{Destination, OutboundPort, Unknown};
 use crate::telemetry::Telemetry;
@@ -189,7 +190,7 @@ fn admin_port() -> SocketAddr {
 }
 
 fn metrics_port() -> SocketAddr {
-    SocketAddr::from(([0, 0, 0, 0], 15_020))
+    SocketAddr::from(([0, 0, 0, 0], HEALTH_PORT))
 }
 
 fn any_address() -> IpAddr {
@@ -203,9 +204,16 @@ impl Config {
     /// When it cannot be read or does not hold a configuration.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let fail = |problem| ConfigError::File { path: path.to_owned(), problem };
-        let text = std::fs::read_to_string(path).map_err(fail)?;
-        let wrong = |problem| ConfigError::Content { path: path.to_owned(), problem };
-        serde_json::from_str(&text).map_err(wrong)
+        Self::parse(path, &std::fs::read_to_string(path).map_err(fail)?)
+    }
+
+    /// Reads a text; `from` says in errors where it came from.
+    ///
+    /// # Errors
+    /// When it does not hold a configuration.
+    pub fn parse(from: &Path, text: &str) -> Result<Self, ConfigError> {
+        let wrong = |problem| ConfigError::Content { path: from.to_owned(), problem };
+        serde_json::from_str(text).map_err(wrong)
     }
 
     /// What the proxy tells of its traffic; the access log goes to standard output.

@@ -1,11 +1,12 @@
 //! The proxy's binary. The hidden part for captured workloads comes first, before any thread.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use mesh_proxy::admin::{Admin, Surface, serve};
+use mesh_proxy::capture::nft::{Inbound, Rules};
 use mesh_proxy::config::Config;
 use mesh_proxy::control::Control;
 use mesh_proxy::proxy::Proxy;
@@ -13,14 +14,43 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// A gateway or sidecar of a service mesh. SIGTERM drains it.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Arguments {
+    #[command(subcommand)]
+    task: Option<Task>,
     /// The configuration, in JSON.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "config_text")]
+    config: Option<PathBuf>,
+    /// The configuration itself, in JSON.
+    #[arg(long, value_name = "JSON", conflicts_with = "config")]
+    config_text: Option<String>,
     /// What is logged to standard error, such as `info` or `mesh_proxy=debug`.
     #[arg(long, default_value = "info", value_name = "FILTER")]
     log: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Sets the redirect rules of the network namespace that this runs in, in place of any set before, and ends. Needs
+    /// the capability NET_ADMIN.
+    Init(Init),
+}
+
+/// Whose connections go where.
+#[derive(Debug, Args)]
+struct Init {
+    /// The user that the proxy runs as; its own connections are left alone.
+    #[arg(long, value_name = "UID")]
+    user: u32,
+    /// Where the proxy takes what leaves.
+    #[arg(long, value_name = "PORT")]
+    outbound: u16,
+    /// Where the proxy takes what comes in.
+    #[arg(long, value_name = "PORT")]
+    inbound: u16,
+    /// A port at which what comes in is left alone; may be repeated.
+    #[arg(long, value_name = "PORT")]
+    open: Vec<u16>,
 }
 
 #[expect(clippy::print_stderr, reason = "the last words of a command line program")]
@@ -37,8 +67,19 @@ fn main() -> ExitCode {
     }
 }
 
+fn init(init: &Init) -> anyhow::Result<()> {
+    let inbound = Inbound { exempt: init.open.clone(), port: init.inbound };
+    Rules::sidecar(init.user, init.outbound, inbound).apply().context("the redirect rules cannot be set")
+}
+
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let config = Config::read(&arguments.config)?;
+    if let Some(Task::Init(task)) = &arguments.task {
+        return init(task);
+    }
+    let config = match (&arguments.config, &arguments.config_text) {
+        (Some(path), _) => Config::read(path)?,
+        (None, text) => Config::parse(Path::new("--config-text"), text.as_deref().unwrap_or_default())?,
+    };
     tracing_subscriber::fmt()
         .json()
         .with_env_filter(tracing_subscriber::EnvFilter::try_new(&arguments.log).context("--log")?)

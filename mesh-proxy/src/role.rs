@@ -11,3 +11,6 @@ pub mod outbound;
 
 pub(crate) use context::Context;
 pub use context::Times;
+
+/// Metrics and readiness of every proxy: never captured, and plain.
+pub const HEALTH_PORT: u16 = 15_020;

@@ -1,6 +1,6 @@
 //! Where a connection entered the proxy, and what that says about its requests. No IO.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use mesh_model::{Certificate, Mesh, ObjectName, Service, Workload};
@@ -26,6 +26,8 @@ pub enum Scope {
     },
     /// The client's side of a known service.
     Outbound {
+        /// The client's own address: an endpoint there is the client itself.
+        client: IpAddr,
         /// The service that was dialled.
         service: Arc<Service>,
         /// The port that was dialled.
@@ -36,9 +38,20 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// Whether an address is that of the client's own workload. What a workload sends to itself stays inside: its
+    /// inbound side stands before what comes from elsewhere, and would not see it.
+    pub(crate) fn is_client(&self, address: &SocketAddr) -> bool {
+        matches!(self, Self::Outbound { client, .. } if is_same(*client, address))
+    }
+
     /// The certificate that is shown to backends: a gateway may have one.
     pub(crate) fn backend_certificate(&self, mesh: &Mesh) -> Option<Arc<Certificate>> {
         let Self::Gateway { gateway, port, .. } = self else { return None };
         mesh.backend_certificate(gateway, *port).cloned()
     }
+}
+
+/// Whether a client's address is that of an endpoint. Loopback is everybody's, so it says nothing.
+pub(crate) fn is_same(client: IpAddr, endpoint: &SocketAddr) -> bool {
+    client == endpoint.ip().to_canonical() && !client.is_loopback()
 }

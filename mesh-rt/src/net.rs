@@ -1,12 +1,16 @@
 //! Sockets: listening with the options a proxy needs, and the original destination of redirected connections.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+/// `EAFNOSUPPORT`: the kernel was built or started without this family of addresses.
+const NO_SUCH_FAMILY: i32 = 97;
+
 /// Opens a non-blocking TCP listener with `SO_REUSEADDR`, so that a restarted process can bind at once, and
-/// `SO_REUSEPORT` when several workers share the port. A listener on `[::]` also takes IPv4.
+/// `SO_REUSEPORT` when several workers share the port. A listener on `[::]` also takes IPv4, and takes only that
+/// where the system has no IPv6.
 ///
 /// # Errors
 /// The error of the socket call that failed, such as `AddrInUse`.
@@ -25,7 +29,14 @@ pub fn bind_udp(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
 }
 
 fn bound(address: SocketAddr, kind: Type, protocol: Protocol, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    let any = address.is_ipv6() && address.ip().is_unspecified();
+    let (socket, address) = match Socket::new(Domain::for_address(address), kind, Some(protocol)) {
+        Err(error) if any && error.raw_os_error() == Some(NO_SUCH_FAMILY) => {
+            let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+            (Socket::new(Domain::IPV4, kind, Some(protocol))?, address)
+        }
+        made => (made?, address),
+    };
     socket.set_reuse_address(true)?;
     if shared {
         socket.set_reuse_port(true)?;

@@ -3,6 +3,8 @@
 pub(crate) mod completion;
 pub(crate) mod explain;
 #[cfg(feature = "cluster")]
+pub(crate) mod inject;
+#[cfg(feature = "cluster")]
 pub(crate) mod install;
 pub(crate) mod status;
 #[cfg(feature = "cluster")]

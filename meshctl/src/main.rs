@@ -13,7 +13,7 @@ mod terminal;
 
 use commands::{completion, explain, status, up, why};
 #[cfg(feature = "cluster")]
-use commands::{install, uninstall};
+use commands::{inject, install, uninstall};
 
 /// A service mesh on this machine and tools to look at it.
 #[derive(Debug, Parser)]
@@ -31,6 +31,9 @@ enum Command {
     Demo(Box<demo::Arguments>),
     /// Say what the mesh would do with a request, and why, without starting anything.
     Explain(explain::Arguments),
+    /// Give the workloads of manifests a sidecar, as the webhook would, and print them.
+    #[cfg(feature = "cluster")]
+    Inject(inject::Arguments),
     /// Install the controller into a Kubernetes cluster.
     #[cfg(feature = "cluster")]
     Install(install::Arguments),
@@ -77,6 +80,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Explain(arguments) => explain::run(&arguments),
+        #[cfg(feature = "cluster")]
+        Command::Inject(arguments) => inject::run(&arguments),
         #[cfg(feature = "cluster")]
         Command::Install(arguments) => runtime.block_on(install::run(&arguments)),
         Command::Status(arguments) => local.block_on(&runtime, status::run(&arguments)),

@@ -1,5 +1,6 @@
 //! The roots of the mesh for those who have no certificate yet: a ConfigMap in our own namespace and in every
-//! namespace that holds one of our gateways. Written by the leader, and only when it differs.
+//! namespace that holds one of our gateways, has a workload of the mesh, or asks for sidecars. Written by the leader,
+//! and only when it differs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use mesh_model::ObjectName;
 use serde_json::json;
 
 use super::{Access, Fault};
+use crate::controller::View;
+use crate::inject::is_asked_by;
 use crate::objects::{ConfigMap, Gateway, GatewayClass, Namespace, ObjectKind};
 use crate::serve::roots_pem;
 use crate::store::ObjectStore;
@@ -30,7 +33,7 @@ pub(super) async fn keep(mut access: Access, authority: Arc<Authority>) {
         if *access.leading.borrow_and_update() && is_asked {
             roots.mark_unchanged();
             let view = access.view.borrow_and_update().clone();
-            failed = !write(&access, &view.store, &roots_pem(&authority.bundle())).await;
+            failed = !write(&access, &view, &roots_pem(&authority.bundle())).await;
         }
         only_view = false;
         tokio::select! {
@@ -48,13 +51,15 @@ fn is_asked(access: &Access, seen: &mut Option<u64>) -> bool {
     let view = access.view.borrow();
     let touched = seen.replace(view.touched.revision()).and_then(|seen| view.touched.since(seen));
     let kinds = [ObjectKind::ConfigMap, ObjectKind::Gateway, ObjectKind::GatewayClass, ObjectKind::Namespace];
-    touched.is_none_or(|touched| touched.has(&kinds))
+    touched.is_none_or(|touched| touched.workloads || touched.has(&kinds))
 }
 
 /// Writes what differs. Returns whether everything is as it should be.
-async fn write(access: &Access, store: &ObjectStore, text: &str) -> bool {
+async fn write(access: &Access, view: &View, text: &str) -> bool {
     let mut complete = true;
-    for namespace in outdated(store, &access.config.namespace, &access.config.controller_name, text) {
+    let workloads = view.mesh.all_workloads().map(|workload| workload.name.namespace.to_string());
+    let wanted = workloads.chain([access.config.namespace.clone()]).collect();
+    for namespace in outdated(&view.store, wanted, &access.config.controller_name, text) {
         let path = format!("/api/v1/namespaces/{namespace}/configmaps/{NAME}");
         let metadata = json!({"name": NAME, "namespace": namespace});
         let object =
@@ -72,15 +77,22 @@ async fn write(access: &Access, store: &ObjectStore, text: &str) -> bool {
     complete
 }
 
-/// The namespaces that need the roots and do not have them.
-fn outdated(store: &ObjectStore, own: &str, controller: &str, text: &str) -> BTreeSet<String> {
+/// The namespaces that need the roots and do not have them: these, those of our gateways, and those that ask for
+/// sidecars, so that the first pod there finds the roots.
+fn outdated(
+    store: &ObjectStore,
+    mut namespaces: BTreeSet<String>,
+    controller: &str,
+    text: &str,
+) -> BTreeSet<String> {
     let ours = |class: &str| {
         let class = store.one::<GatewayClass>(&ObjectName::new("", class));
         class.is_some_and(|(_, class)| class.spec.controller_name == controller)
     };
     let gateways = store.all::<Gateway>().filter(|(_, gateway)| ours(&gateway.spec.gateway_class_name));
-    let namespaces = gateways.map(|(stored, _)| stored.name().namespace.to_string());
-    let mut namespaces: BTreeSet<String> = namespaces.chain([own.to_owned()]).collect();
+    namespaces.extend(gateways.map(|(stored, _)| stored.name().namespace.to_string()));
+    let asking = store.all::<Namespace>().filter(|(_, object)| is_asked_by(&object.metadata.labels));
+    namespaces.extend(asking.map(|(stored, _)| stored.name().name.to_string()));
     namespaces.retain(|namespace| {
         let live = store.one::<Namespace>(&ObjectName::new("", namespace.as_str()));
         let ends = live.is_some_and(|(_, object)| object.metadata.deletion_timestamp.is_some());
@@ -133,7 +145,12 @@ mod tests {
         let maps = [map("same", "R"), map("stale", "old")];
         let store: ObjectStore =
             classes.into_iter().chain(gateways).chain([gateway("foreign", "theirs")]).chain(maps).collect();
-        let found: Vec<String> = outdated(&store, "own", "mesh.io/me", "R").into_iter().collect();
-        assert_eq!(found, ["new", "own", "stale"]);
+        let labels = json!({"istio-injection": "enabled"});
+        let metadata = json!({"name": "asking", "labels": labels});
+        let asking = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
+        let store = store.insert(stored(ObjectKind::Namespace, asking));
+        let wanted = BTreeSet::from(["own".to_owned()]);
+        let found: Vec<String> = outdated(&store, wanted, "mesh.io/me", "R").into_iter().collect();
+        assert_eq!(found, ["asking", "new", "own", "stale"]);
     }
 }

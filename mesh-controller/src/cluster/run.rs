@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::client::{Api, CallError, Fault};
 use super::election::{self, Election};
 use super::feed::Pauses;
+use super::pods::Pods;
 use super::review::TokenReviewer;
 use super::source::Source;
 use super::vault::{SealingError, Vault, sealing_key};
@@ -72,6 +73,7 @@ pub enum ClusterError {
 pub struct Cluster {
     controller: Controller,
     source: Source,
+    pods: Pods,
     access: Access,
     authority: Arc<Authority>,
     identity: SpiffeId,
@@ -98,6 +100,7 @@ impl Cluster {
         let identity = SpiffeId::for_service_account(&config.trust_domain, &config.namespace, ACCOUNT)?;
         let controller = Controller::new(settings(&config), clock.clone());
         let source = Source::start(api.clone());
+        let pods = Pods::start(api.clone());
         let (election, alone) = match config.leader_election {
             true => {
                 let election = Election::new(api.clone(), &config.namespace, &config.replica, clock.clone());
@@ -116,6 +119,7 @@ impl Cluster {
         Ok(Self {
             controller,
             source,
+            pods,
             access,
             authority,
             identity,
@@ -146,8 +150,8 @@ impl Cluster {
         mut tell: impl FnMut(Event),
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ClusterError> {
-        let Self { controller, source, access, authority, identity, ads, listener, ready, election, _alone } =
-            self;
+        let Self { controller, source, pods, access, authority, identity, ads, .. } = self;
+        let (listener, ready, election) = (self.listener, self.ready, self.election);
         let shown =
             Shown { view: controller.watch(), cache: controller.cache().clone(), fleet: ads.fleet().clone() };
         if let Ok(address) = listener.local_addr() {
@@ -171,7 +175,7 @@ impl Cluster {
         let services = Services { ads, authority, attestors: attestors(&access) };
         let outcome = tokio::select! {
             outcome = serve(listener, &peer, services, shutdown) => outcome.map_err(ClusterError::from),
-            () = follow(controller, source, fleet, &mut tell) => Ok(()),
+            () = follow(controller, (source, pods), fleet, &mut tell) => Ok(()),
         };
         drop(tasks);
         if takes_part {
@@ -193,6 +197,7 @@ fn settings(config: &ClusterConfig) -> Settings {
         trust_domain: config.trust_domain.clone(),
         controller_name: config.controller_name.clone(),
         builtin_classes: std::collections::BTreeSet::new(),
+        follows_pods: true,
         allocate_addresses: false,
         disabled_features: config.disabled_features.clone(),
         gateway_addresses: GatewayAddresses::OfService,
@@ -207,7 +212,14 @@ fn attestors(access: &Access) -> Attestors {
 }
 
 /// Takes every change in, for ever.
-async fn follow(mut controller: Controller, mut source: Source, fleet: Fleet, tell: &mut impl FnMut(Event)) {
+async fn follow(
+    mut controller: Controller,
+    (mut source, mut pods): (Source, Pods),
+    fleet: Fleet,
+    tell: &mut impl FnMut(Event),
+) {
+    // Objects come after the first list of pods: with endpoints it must be known which of them are meshed.
+    controller.take_pods(pods.next().await);
     let mut heard = fleet.watch();
     let mut ticks = tokio::time::interval(TICK);
     let mut told: Option<Arc<[Finding]>> = None;
@@ -215,6 +227,7 @@ async fn follow(mut controller: Controller, mut source: Source, fleet: Fleet, te
     loop {
         tokio::select! {
             (snapshot, changed) = source.next() => controller.take_changed(snapshot, changed),
+            changed = pods.next() => controller.take_pods(changed),
             Ok(()) = heard.changed() => controller.hear(&fleet),
             _ = ticks.tick() => controller.tick(),
         }

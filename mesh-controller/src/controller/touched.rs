@@ -18,6 +18,8 @@ pub struct Batch {
     pub keys: BTreeSet<ObjectKey>,
     /// Whether some listener that proxies are told of came, changed or went.
     pub listeners: bool,
+    /// Whether some workload came, changed or went.
+    pub workloads: bool,
 }
 
 impl Batch {
@@ -52,6 +54,7 @@ impl Touched {
             next += 1;
             all.keys.extend(batch.keys.iter().cloned());
             all.listeners |= batch.listeners;
+            all.workloads |= batch.workloads;
         }
         (next == self.revision + 1).then_some(all)
     }
@@ -79,7 +82,7 @@ mod tests {
 
     fn batch(names: impl IntoIterator<Item = usize>) -> Batch {
         let key = |n: usize| ObjectKey::new(ObjectKind::HttpRoute, ObjectName::new("shop", n.to_string()));
-        Batch { keys: names.into_iter().map(key).collect(), listeners: false }
+        Batch { keys: names.into_iter().map(key).collect(), ..Batch::default() }
     }
 
     #[test]

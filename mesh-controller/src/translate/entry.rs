@@ -7,6 +7,7 @@ use mesh_model::{Finding, ObjectName, Origin, Severity, SourceRef};
 
 use crate::local::Replica;
 use crate::objects::{Object, ObjectKind};
+use crate::pods::Pod;
 use crate::source::Snapshot;
 use crate::store::{ObjectKey, ObjectStore, Stored};
 
@@ -68,6 +69,8 @@ impl Entry {
 pub struct Changes {
     /// Objects that are new, changed, or (with `None`) gone.
     pub objects: Vec<(ObjectKind, ObjectName, Option<Arc<Entry>>)>,
+    /// Pods that are new, changed, or (with `None`) gone.
+    pub pods: Vec<(ObjectName, Option<Pod>)>,
     /// Processes whose running replicas changed, with all that run now.
     pub replicas: Vec<(ObjectName, Vec<Replica>)>,
     /// All authorization policies that are written but cannot be read, when that changed. Until they can, the

@@ -4,6 +4,7 @@
 //! again only when something it looked at changed, and what it says is passed on only when it differs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use mesh_model::{Delta, Finding, ObjectName, Resource, ResourceKey};
@@ -17,6 +18,7 @@ use super::reader::Reader;
 use super::{Settings, Translation, Update, evaluate};
 use crate::local::Replica;
 use crate::objects::ObjectKind;
+use crate::pods::Pod;
 use crate::status::ObjectStatus;
 use crate::store::ObjectKey;
 
@@ -26,6 +28,8 @@ pub(super) struct Inputs {
     pub(super) settings: Settings,
     pub(super) objects: BTreeMap<(ObjectKind, ObjectName), Arc<Entry>>,
     pub(super) index: BTreeMap<Index, BTreeSet<(ObjectKind, ObjectName)>>,
+    pub(super) pods: BTreeMap<ObjectName, Pod>,
+    pub(super) pod_addresses: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
     pub(super) replicas: BTreeMap<ObjectName, Vec<Replica>>,
     pub(super) refused_policies: BTreeSet<ObjectName>,
     pub(super) time: Option<u64>,
@@ -78,6 +82,9 @@ impl Translator {
         let mut dirty = Dirty::new();
         for (kind, name, entry) in changes.objects {
             self.change_object(kind, name, entry, &mut dirty);
+        }
+        for (name, pod) in changes.pods {
+            self.change_pod(name, pod, &mut dirty);
         }
         for (process, replicas) in changes.replicas {
             if self.inputs.replicas.get(&process).map_or(&[][..], |r| r) != replicas {
@@ -155,6 +162,33 @@ impl Translator {
         match entry {
             Some(entry) => self.inputs.objects.insert(slot, entry),
             None => self.inputs.objects.remove(&slot),
+        };
+    }
+
+    fn change_pod(&mut self, name: ObjectName, pod: Option<Pod>, dirty: &mut Dirty) {
+        let old = self.inputs.pods.get(&name).cloned();
+        if old == pod {
+            return;
+        }
+        for address in old.iter().flat_map(|pod| &pod.addresses) {
+            if let Some(names) = self.inputs.pod_addresses.get_mut(address) {
+                names.remove(&name);
+                if names.is_empty() {
+                    self.inputs.pod_addresses.remove(address);
+                }
+            }
+            self.touch(&Read::PodAt(*address), dirty);
+        }
+        for address in pod.iter().flat_map(|pod| &pod.addresses) {
+            self.inputs.pod_addresses.entry(*address).or_default().insert(name.clone());
+            self.touch(&Read::PodAt(*address), dirty);
+        }
+        let node = Node::Pod(name.clone());
+        dirty.insert((node.step(), node));
+        self.touch(&Read::Pod(name.clone()), dirty);
+        match pod {
+            Some(pod) => self.inputs.pods.insert(name, pod),
+            None => self.inputs.pods.remove(&name),
         };
     }
 

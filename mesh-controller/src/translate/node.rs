@@ -1,6 +1,7 @@
 //! What the graph is made of: nodes, the topics they speak about, and the indices of objects. No evaluation.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use mesh_model::{ObjectName, RouteKind};
 
@@ -64,6 +65,8 @@ pub(super) enum Node {
     Listeners(ObjectName),
     /// Where a route may attach.
     Parents(RouteName),
+    /// A pod.
+    Pod(ObjectName),
     /// An authorization policy.
     Policy(ObjectName),
     /// A route with what its neighbours decided.
@@ -83,7 +86,7 @@ impl Node {
     pub(super) fn step(&self) -> u8 {
         match self {
             Self::Addresses | Self::Class(_) | Self::Listeners(_) => 0,
-            Self::Certificate(_) | Self::Parents(_) | Self::Policy(_) | Self::Workload(_) => 1,
+            Self::Certificate(_) | Self::Parents(_) | Self::Pod(_) | Self::Policy(_) | Self::Workload(_) => 1,
             Self::Endpoints(_) | Self::GatewayKinds(_) | Self::Service(_) | Self::ServiceKinds(_) => 2,
             Self::Route(_) => 3,
             Self::BackendTls(_) | Self::Gateway(_) | Self::ListenerSet(_) => 4,
@@ -147,6 +150,9 @@ pub(super) enum Index {
 pub(super) enum Read {
     Index(Index),
     Object(ObjectKind, ObjectName),
+    Pod(ObjectName),
+    /// The pod at an address.
+    PodAt(IpAddr),
     Replicas(ObjectName),
     Time,
     Topic(Topic),

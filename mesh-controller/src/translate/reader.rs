@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use mesh_model::ObjectName;
 
@@ -14,6 +15,7 @@ use super::node::{Index, Node, Read, Topic};
 use crate::local::Replica;
 use crate::objects::meta::TextMap;
 use crate::objects::{Namespace, ObjectKind, ReferenceGrant, Service, Typed};
+use crate::pods::Pod;
 
 /// The label that every namespace has.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -76,6 +78,18 @@ impl<'a> Reader<'a> {
         let found = self.inputs.facts.get(&topic);
         self.record(Read::Topic(topic));
         found.into_iter().flatten()
+    }
+
+    pub(super) fn pod(&self, name: &ObjectName) -> Option<&'a Pod> {
+        self.record(Read::Pod(name.clone()));
+        self.inputs.pods.get(name)
+    }
+
+    /// The pod that has an address of its own; the first by name while two claim it.
+    pub(super) fn pod_at(&self, address: IpAddr) -> Option<&'a Pod> {
+        self.record(Read::PodAt(address));
+        let name = self.inputs.pod_addresses.get(&address)?.first()?;
+        self.inputs.pods.get(name)
     }
 
     pub(super) fn replicas(&self, process: &ObjectName) -> &'a [Replica] {

@@ -37,7 +37,7 @@ impl Downstream {
                 Some(Place::Gateway { gateway, port: *port, sni: sni.as_deref() })
             }
             Scope::Inbound { .. } => None,
-            Scope::Outbound { service, port, namespace } => {
+            Scope::Outbound { service, port, namespace, .. } => {
                 Some(Place::Service { service, port: *port, client_namespace: namespace })
             }
         }

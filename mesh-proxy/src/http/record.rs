@@ -127,7 +127,7 @@ impl Seen {
             Scope::Inbound { workload, .. } => {
                 At::Inbound { workload: Arc::clone(workload), facts: downstream.facts.clone() }
             }
-            Scope::Outbound { service, port, namespace } => {
+            Scope::Outbound { service, port, namespace, .. } => {
                 At::Outbound { service: Arc::clone(service), port: *port, namespace: Arc::clone(namespace) }
             }
         }));

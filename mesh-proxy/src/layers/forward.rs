@@ -292,6 +292,9 @@ fn wants_http2(protocol: AppProtocol, grpc: bool, shape: &Shape) -> bool {
 
 fn upstream(mesh: &Mesh, plan: &Plan<'_>, endpoint: &Endpoint, http2: bool) -> Upstream {
     let plain = if http2 { Speaks::Http2 } else { Speaks::Http1 };
+    if plan.scope.is_client(&endpoint.address) {
+        return Upstream { address: endpoint.address, security: Security::Application, speaks: plain };
+    }
     let (security, speaks) = match &endpoint.identity {
         // Between proxies everything is multiplexed; the mark says what the application speaks.
         Some(identity) => (Security::Mesh(identity.clone()), Speaks::Http2),

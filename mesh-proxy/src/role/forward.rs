@@ -1,7 +1,7 @@
 //! Opaque connections: from a decision to an upstream, and the bytes between. UDP shares the choice only.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use futures_util::future::{Either, select};
@@ -15,6 +15,7 @@ use super::gateway::GatewayPort;
 use crate::balance::InFlight;
 use crate::detect::RequestSeen;
 use crate::drain::{Phase, Signal};
+use crate::scope::is_same;
 use crate::tcp::{Abort, Ended, copy};
 use crate::tls::Distrusted;
 use crate::upstream::{Connect, ConnectError, Security, Speaks, Upstream};
@@ -22,11 +23,19 @@ use crate::upstream::{Connect, ConnectError, Security, Speaks, Upstream};
 /// How many endpoints are tried before a connection is given up.
 const TRIES: usize = 3;
 
-/// Whether the bytes of a connection are already TLS of the application.
+/// Where the bytes of a connection come from, and whether they are already TLS of the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Carries<'a> {
+    /// Bytes of the application beside this proxy, at its own address. When they are plain, a TLS policy of the
+    /// backend applies.
+    Application {
+        /// The application's address: what it sends to itself stays inside.
+        client: IpAddr,
+        /// Whether they are TLS.
+        tls: bool,
+    },
     /// Plain bytes: a TLS policy of the backend applies, with the certificate of this gateway.
-    Plain(Option<&'a GatewayPort>),
+    Plain(&'a GatewayPort),
     /// TLS from the client to the backend: nothing is wrapped around it but the mesh's own.
     Tls,
 }
@@ -70,8 +79,16 @@ pub(crate) fn endpoint(
 
 /// How an endpoint is reached with opaque bytes: meshed means mutual TLS, never less.
 pub(crate) fn upstream(mesh: &Mesh, chosen: &Chosen, carries: Carries<'_>) -> Upstream {
+    if matches!(carries, Carries::Application { client, .. } if is_same(client, &chosen.endpoint.address)) {
+        let address = chosen.endpoint.address;
+        return Upstream { address, security: Security::Application, speaks: Speaks::Opaque };
+    }
     let by_policy = || {
-        let Carries::Plain(gateway) = carries else { return None };
+        let gateway = match carries {
+            Carries::Application { tls: false, .. } => None,
+            Carries::Plain(gateway) => Some(gateway),
+            Carries::Application { .. } | Carries::Tls => return None,
+        };
         let policy = mesh.backend_tls(&chosen.service, chosen.port)?;
         let shown = gateway.and_then(|at| mesh.backend_certificate(&at.gateway, at.port));
         Some(Security::Tls(Arc::clone(policy), shown.cloned()))

@@ -51,7 +51,7 @@ pub(crate) async fn serve(
         Some((listener, ListenerProtocol::Tcp)) => {
             let routed = route_connection(&mesh, place(&port, None), Transport::Tcp);
             let removed = removed(&cx, listener);
-            forward(&cx, stream, Ok(routed), Carries::Plain(Some(&port)), (drain, removed)).await
+            forward(&cx, stream, Ok(routed), Carries::Plain(&port), (drain, removed)).await
         }
         Some((_, ListenerProtocol::Udp)) | None => Err((Reason::NoRoute, "no listener is here".to_owned())),
     };
@@ -114,7 +114,7 @@ async fn by_name(
     }
     let routed = route_connection(&mesh, place(port, Some(&sni)), Transport::Tcp);
     let ending = (drain, removed(cx, &listener));
-    forward(cx, stream, Ok(routed), Carries::Plain(Some(port)), ending).await
+    forward(cx, stream, Ok(routed), Carries::Plain(port), ending).await
 }
 
 /// What HTTP has to know of a connection.

@@ -62,7 +62,9 @@ pub(crate) async fn serve(
     peer: SocketAddr,
     drain: Signal,
 ) {
-    let Ok((destination, application)) = destination(&stream, &port) else { return };
+    let Ok((destination, application)) = destination(&stream, &port) else {
+        return cx.refuse(Reason::NoRoute, &peer, &"the proxy's own port was dialled");
+    };
     let Ok(local) = stream.local_addr() else { return };
     let began = Instant::now();
     // Where plain text may enter, a client that waits for the server must not wait for us.
@@ -97,8 +99,9 @@ fn destination(stream: &TcpStream, port: &InboundPort) -> std::io::Result<(Socke
     let local = SocketAddr::new(local.ip().to_canonical(), local.port());
     Ok(match port.application {
         Some(application) => (SocketAddr::new(local.ip(), application.port()), application),
+        // Who dials this port itself would have the proxy dial it again, without end.
         None => {
-            let dialled = mesh_rt::net::original_destination(stream).unwrap_or(local);
+            let dialled = crate::capture::destination(stream).map_err(std::io::Error::other)?;
             (dialled, dialled)
         }
     })

@@ -5,12 +5,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use mesh_model::engine::{Place, route_connection};
-use mesh_model::{AppProtocol, ConnectionFacts, Endpoint, Mesh, ObjectName, Reason, Service, Transport};
+use mesh_model::{
+    AppProtocol, ConnectionFacts, Endpoint, Mesh, ObjectName, Reason, Service, SpiffeId, Transport,
+};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::Context;
 use super::forward::{Carries, carry, forward};
+use super::{Context, HEALTH_PORT};
 use crate::capture::destination;
 use crate::detect::{Spoken, detect};
 use crate::drain::Signal;
@@ -59,6 +61,7 @@ enum Found {
     Endpoint(Endpoint),
     Nobody(SocketAddr),
     Service(Arc<Service>, u16),
+    Workload(SocketAddr, SpiffeId),
 }
 
 /// Serves one outbound connection to its end.
@@ -77,7 +80,13 @@ pub(crate) async fn serve(
         }
     };
     let served = match found {
-        Found::Endpoint(endpoint) => direct(&cx, stream, endpoint, drain).await,
+        Found::Endpoint(endpoint) => {
+            let security = endpoint.identity.map_or(Security::Plain, Security::Mesh);
+            direct(&cx, stream, (endpoint.address, security), drain).await
+        }
+        Found::Workload(address, identity) => {
+            direct(&cx, stream, (address, Security::Mesh(identity)), drain).await
+        }
         Found::Nobody(address) => outside(&cx, &port, stream, address, drain).await,
         Found::Service(service, dialled) => {
             to_service(&cx, &port, (stream, peer), (service, dialled), drain).await
@@ -99,6 +108,9 @@ fn find(mesh: &Mesh, port: &OutboundPort, stream: &TcpStream) -> Result<Found, R
     if let Some(service) = mesh.service_at(&address.ip()) {
         let known = service.port(address.port(), Transport::Tcp).is_some();
         return known.then(|| Found::Service(Arc::clone(service), address.port())).ok_or(Reason::NoRoute);
+    }
+    if let Some(workload) = mesh.workload_at(&address.ip()).filter(|_| address.port() != HEALTH_PORT) {
+        return Ok(Found::Workload(address, workload.identity.clone()));
     }
     Ok(endpoint_at(mesh, address).map_or(Found::Nobody(address), Found::Endpoint))
 }
@@ -131,7 +143,8 @@ async fn to_service(
         let ip = service.addresses.first().copied().unwrap_or_else(|| local.ip());
         let destination = SocketAddr::new(ip, dialled);
         let facts = ConnectionFacts { source: peer.ip().to_canonical(), destination, peer: None, sni: None };
-        let scope = Scope::Outbound { service, port: dialled, namespace: Arc::clone(&port.namespace) };
+        let (client, namespace) = (facts.source, Arc::clone(&port.namespace));
+        let scope = Scope::Outbound { client, service, port: dialled, namespace };
         let downstream = Downstream { facts, scope, mesh_hop: false, tls: false };
         super::http::http(cx, Rewound::new(ahead, stream), downstream, drain).await;
         return Ok(());
@@ -139,18 +152,18 @@ async fn to_service(
     let stream = Rewound::new(ahead, stream);
     let place = Place::Service { service: &service, port: dialled, client_namespace: &port.namespace };
     let routed = route_connection(&cx.mesh.current(), place, Transport::Tcp);
-    let carries = if declared == AppProtocol::Tls { Carries::Tls } else { Carries::Plain(None) };
+    let tls = declared == AppProtocol::Tls;
+    let carries = Carries::Application { client: peer.ip().to_canonical(), tls };
     forward(cx, stream, Ok(routed), carries, (drain, std::future::pending())).await
 }
 
 async fn direct(
     cx: &Context,
     stream: TcpStream,
-    endpoint: Endpoint,
+    (address, security): (SocketAddr, Security),
     drain: Signal,
 ) -> Result<(), (Reason, String)> {
-    let security = endpoint.identity.map_or(Security::Plain, Security::Mesh);
-    let upstream = Upstream { address: endpoint.address, security, speaks: Speaks::Opaque };
+    let upstream = Upstream { address, security, speaks: Speaks::Opaque };
     join(cx, stream, upstream, drain).await
 }
 

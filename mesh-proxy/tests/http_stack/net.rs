@@ -203,7 +203,8 @@ pub(crate) fn gateway() -> Downstream {
 
 pub(crate) fn outbound(mesh: &SharedMesh, service: &str) -> Downstream {
     let service = Arc::clone(mesh.current().service(&name(service)).expect("the service exists"));
-    let scope = Scope::Outbound { service, port: 80, namespace: "shop".into() };
+    let client = facts().source;
+    let scope = Scope::Outbound { client, service, port: 80, namespace: "shop".into() };
     Downstream { facts: facts(), scope, mesh_hop: false, tls: false }
 }
 

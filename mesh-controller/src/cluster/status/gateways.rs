@@ -76,7 +76,7 @@ impl Gateways {
         let slices = view.store.all::<EndpointSlice>();
         let slices = slices.map(|(stored, _)| key(ObjectKind::EndpointSlice, stored.name()));
         let keys = gateways.chain(sets).chain(slices).collect();
-        self.look(view, &Batch { keys, listeners: true }, now)
+        self.look(view, &Batch { keys, listeners: true, ..Batch::default() }, now)
     }
 
     /// Takes in what was touched. Returns the gateways and listener sets about which something else may be said.

@@ -7,17 +7,21 @@ use std::sync::Arc;
 
 use mesh_model::backend::MAX_CHUNK;
 use mesh_model::{
-    Endpoint, EndpointChunk, FieldPath, Kind, ObjectName, Reason, Resource, ResourceKey, SourceRef, Transport,
+    Endpoint, EndpointChunk, FieldPath, Kind, ObjectName, Reason, Resource, ResourceKey, SourceRef, SpiffeId,
+    Transport,
 };
 
 use super::super::node::Index;
 use super::super::output::{Output, Report};
+use super::super::pod;
 use super::super::reader::Reader;
 use super::super::suggest::did_you_mean;
 use super::super::workload;
 use super::transport;
+use crate::inject::HEALTH_PORT;
 use crate::objects::service::{
-    AddressType, EndpointConditions, EndpointPort, ServicePort, ServiceType, TransportProtocol,
+    AddressType, EndpointConditions, EndpointPort, ServicePort, ServiceType, TargetReference,
+    TransportProtocol,
 };
 use crate::objects::{EndpointSlice, IntOrString, Process, Service};
 
@@ -51,7 +55,7 @@ pub(in super::super) fn endpoints(reader: &Reader<'_>, name: &ObjectName) -> Opt
         let target = Target { service: name, object, index, port, transport };
         let fall_back = !slices.iter().any(|(slice, _)| slice.endpoints.iter().any(|e| is_ready(&target, e)));
         for (slice, slice_entry) in &slices {
-            let found = of_slice(&target, slice, fall_back);
+            let found = of_slice(reader, &target, slice, fall_back);
             chunks(&target, &slice_entry.source, "", found, &mut output);
         }
         for (process, process_entry) in &processes {
@@ -112,20 +116,46 @@ fn check_slice(slice: &EndpointSlice, source: &SourceRef, output: &mut Output) {
 
 /// Endpoints of a slice. Addresses of one endpoint are equivalent, so the first is taken. `fall_back` lets
 /// endpoints that end but still answer serve, because there are no others.
-fn of_slice(target: &Target<'_>, slice: &EndpointSlice, fall_back: bool) -> Vec<Endpoint> {
+fn of_slice(
+    reader: &Reader<'_>,
+    target: &Target<'_>,
+    slice: &EndpointSlice,
+    fall_back: bool,
+) -> Vec<Endpoint> {
     let Some(port) = slice_port(target, &slice.ports) else { return Vec::new() };
     let endpoint = |endpoint: &crate::objects::service::Endpoint| {
         let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
         let name = endpoint.target_ref.as_ref().and_then(|t| t.name.as_deref());
+        let identity = meshed(reader, target, endpoint.target_ref.as_ref(), (address, port))?;
         Some(Endpoint {
             address: SocketAddr::new(address, port),
-            identity: None,
+            identity,
             workload: Arc::from(name.unwrap_or(&endpoint.addresses[0])),
             ready: is_ready(target, endpoint) || (fall_back && ends_but_serves(endpoint)),
             zone: endpoint.zone.as_deref().map(Arc::from),
         })
     };
     slice.endpoints.iter().filter_map(endpoint).collect()
+}
+
+/// The identity that must answer at an endpoint, `Some(None)` where plain text is spoken. `None` when that is not known
+/// yet: the slice is ahead of its pod, and what is sent now might reach a pod of the mesh unprotected.
+fn meshed(
+    reader: &Reader<'_>,
+    target: &Target<'_>,
+    reference: Option<&TargetReference>,
+    (address, port): (IpAddr, u16),
+) -> Option<Option<SpiffeId>> {
+    if !reader.settings().follows_pods {
+        return Some(None);
+    }
+    let named = reference.filter(|t| t.kind.as_deref() == Some("Pod")).and_then(|t| t.name.as_deref());
+    let pod = match named {
+        Some(name) => Some(reader.pod(&ObjectName::new(Arc::clone(&target.service.namespace), name))?),
+        None => reader.pod_at(address),
+    };
+    let captured = target.transport == Transport::Tcp && port != HEALTH_PORT;
+    Some(pod.filter(|_| captured).and_then(|pod| pod::identity(reader, pod)))
 }
 
 fn is_ready(target: &Target<'_>, endpoint: &crate::objects::service::Endpoint) -> bool {

@@ -1,0 +1,99 @@
+//! Pods as far as the mesh looks at them: who runs where, with which labels, behind a sidecar or not. Pure; pods are
+//! not objects that users write for the mesh, so they are not kept in the store.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use mesh_model::ObjectName;
+use serde_json::Value;
+
+use crate::objects::meta::TextMap;
+
+/// The name of the sidecar among a pod's init containers: what makes a pod a meshed one.
+pub const SIDECAR: &str = "mesh-proxy";
+
+/// One pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// Its labels, which policies select by.
+    pub labels: TextMap,
+    /// The account it runs as.
+    pub account: String,
+    /// Addresses that are its own. None while it has none, when it uses the node's, and when it has ended: then
+    /// another pod may have them.
+    pub addresses: Vec<IpAddr>,
+    /// Whether a sidecar takes its connections.
+    pub meshed: bool,
+}
+
+impl Pod {
+    /// Reads a pod; `None` when it has no name, which no server sends.
+    pub fn read(pod: &Value) -> Option<Self> {
+        let (metadata, spec, status) = (pod.get("metadata")?, &pod["spec"], &pod["status"]);
+        let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
+        let name = ObjectName::new(text(metadata, "namespace"), metadata.get("name")?.as_str()?);
+        let labels = metadata["labels"].as_object().into_iter().flatten();
+        let labels: BTreeMap<String, String> =
+            labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
+        let on_node = spec["hostNetwork"] == Value::Bool(true);
+        let ended = matches!(status["phase"].as_str(), Some("Failed" | "Succeeded"));
+        let account = spec["serviceAccountName"].as_str().filter(|name| !name.is_empty());
+        Some(Self {
+            name,
+            labels,
+            account: account.unwrap_or("default").to_owned(),
+            addresses: if on_node || ended { Vec::new() } else { addresses(status) },
+            meshed: !on_node && has_sidecar(spec),
+        })
+    }
+}
+
+fn addresses(status: &Value) -> Vec<IpAddr> {
+    let several = status["podIPs"].as_array().into_iter().flatten().map(|entry| &entry["ip"]);
+    let parsed = several.chain([&status["podIP"]]).filter_map(|ip| ip.as_str()?.parse().ok());
+    let mut addresses: Vec<IpAddr> = parsed.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+/// Whether the pod has our sidecar: an init container that goes on running.
+pub(crate) fn has_sidecar(spec: &Value) -> bool {
+    let containers = spec["initContainers"].as_array().into_iter().flatten();
+    let ours = |container: &Value| container["name"] == SIDECAR && container["restartPolicy"] == "Always";
+    containers.into_iter().any(ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(spec: Value, phase: &str) -> Pod {
+        let metadata = json!({"namespace": "shop", "name": "cart-0", "labels": {"app": "cart"}});
+        let ips = json!([{"ip": "10.0.0.7"}, {"ip": "fd00::7"}]);
+        let status = json!({"phase": phase, "podIP": "10.0.0.7", "podIPs": ips});
+        Pod::read(&json!({"metadata": metadata, "spec": spec, "status": status})).expect("it has a name")
+    }
+
+    #[test]
+    fn a_pod_with_our_running_init_container_is_meshed() {
+        let sidecar = json!([{"name": SIDECAR, "restartPolicy": "Always"}]);
+        let found = pod(json!({"serviceAccountName": "cart", "initContainers": sidecar}), "Running");
+        assert_eq!((found.account.as_str(), found.meshed, found.addresses.len()), ("cart", true, 2));
+        let once = json!([{"name": SIDECAR}]);
+        assert!(!pod(json!({"initContainers": once}), "Running").meshed);
+        let app = json!([{"name": SIDECAR, "restartPolicy": "Always"}]);
+        assert!(!pod(json!({"containers": app}), "Running").meshed);
+    }
+
+    #[test]
+    fn addresses_of_the_node_and_of_ended_pods_are_not_the_pods_own() {
+        assert!(pod(json!({"hostNetwork": true}), "Running").addresses.is_empty());
+        assert!(pod(json!({}), "Succeeded").addresses.is_empty());
+        assert_eq!(pod(json!({}), "Pending").account, "default");
+    }
+}

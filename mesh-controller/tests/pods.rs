@@ -1,0 +1,101 @@
+//! Pods in the translation: who is a workload, and what endpoints wait for.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use mesh_controller::pods::{Pod, SIDECAR};
+use mesh_controller::source::load;
+use mesh_controller::translate::{Changes, Entry, Settings, Translator};
+use mesh_model::{Endpoint, ObjectName, Resource};
+use serde_json::json;
+
+const OBJECTS: &str = r"
+apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: cart}
+spec: {clusterIP: 10.96.0.9, ports: [{name: http, port: 80}, {name: metrics, port: 15020}, {name: dns, port: 53, protocol: UDP}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {namespace: shop, name: cart-1, labels: {kubernetes.io/service-name: cart}}
+addressType: IPv4
+ports: [{name: http, port: 8080}, {name: metrics, port: 15020}, {name: dns, port: 53, protocol: UDP}]
+endpoints:
+- {addresses: [10.0.0.1], targetRef: {kind: Pod, name: meshed}}
+- {addresses: [10.0.0.2], targetRef: {kind: Pod, name: plain}}
+- {addresses: [10.0.0.3]}
+- {addresses: [10.0.0.4]}
+";
+
+fn translator() -> Translator {
+    let mut translator = Translator::new(Settings { follows_pods: true, ..Settings::default() });
+    let objects = load(OBJECTS.as_bytes(), &Arc::from("in.yaml")).objects;
+    translator.update(Changes::of(objects.iter().map(|stored| Entry::of(stored))));
+    translator
+}
+
+fn pod(name: &str, address: &str, meshed: bool) -> (ObjectName, Option<Pod>) {
+    let init = if meshed { json!([{"name": SIDECAR, "restartPolicy": "Always"}]) } else { json!([]) };
+    let metadata = json!({"namespace": "shop", "name": name, "labels": {"app": "cart"}});
+    let spec = json!({"serviceAccountName": "cart", "initContainers": init});
+    let pod = json!({"metadata": metadata, "spec": spec, "status": {"podIP": address}});
+    (ObjectName::new("shop", name), Pod::read(&pod))
+}
+
+fn take(translator: &mut Translator, pods: Vec<(ObjectName, Option<Pod>)>) {
+    translator.update(Changes { pods, ..Changes::default() });
+}
+
+/// Address and account of each endpoint of a port.
+fn endpoints(translator: &Translator, port: u16) -> Vec<(IpAddr, bool)> {
+    let resources = translator.translation().resources.into_values();
+    let chunks =
+        resources.filter_map(|r| if let Resource::EndpointChunk(chunk) = r { Some(chunk) } else { None });
+    let of_port = chunks.filter(|chunk| chunk.port == port).flat_map(|chunk| chunk.endpoints.clone());
+    of_port.map(|e: Endpoint| (e.address.ip(), e.identity.is_some())).collect()
+}
+
+fn address(last: u8) -> IpAddr {
+    IpAddr::from([10, 0, 0, last])
+}
+
+#[test]
+fn an_endpoint_waits_for_its_pod_and_then_says_whether_it_is_meshed() {
+    let mut translator = translator();
+    assert_eq!(
+        endpoints(&translator, 80),
+        [(address(3), false), (address(4), false)],
+        "pods are not known yet"
+    );
+    take(&mut translator, vec![pod("meshed", "10.0.0.1", true), pod("plain", "10.0.0.2", false)]);
+    let all = [(address(1), true), (address(2), false), (address(3), false), (address(4), false)];
+    assert_eq!(endpoints(&translator, 80), all);
+    take(&mut translator, vec![(ObjectName::new("shop", "meshed"), None)]);
+    assert_eq!(endpoints(&translator, 80), all[1..], "the slice is behind");
+}
+
+#[test]
+fn a_slice_that_somebody_wrote_by_hand_leads_to_a_meshed_pod_protected_too() {
+    let mut translator = translator();
+    take(&mut translator, vec![pod("other", "10.0.0.4", true)]);
+    assert_eq!(endpoints(&translator, 80), [(address(3), false), (address(4), true)]);
+}
+
+#[test]
+fn metrics_of_the_sidecar_and_datagrams_are_not_captured() {
+    let mut translator = translator();
+    take(&mut translator, vec![pod("meshed", "10.0.0.1", true)]);
+    assert_eq!(endpoints(&translator, 15_020)[0], (address(1), false));
+    assert_eq!(endpoints(&translator, 53)[0], (address(1), false));
+}
+
+#[test]
+fn only_a_pod_with_a_sidecar_is_a_workload() {
+    let mut translator = translator();
+    take(&mut translator, vec![pod("meshed", "10.0.0.1", true), pod("plain", "10.0.0.2", false)]);
+    let resources = translator.translation().resources.into_values();
+    let workloads = resources.filter_map(|r| if let Resource::Workload(w) = r { Some(w) } else { None });
+    let found: Vec<_> = workloads.map(|w| (w.name.name.to_string(), w.identity.to_string())).collect();
+    assert_eq!(found, [("meshed".to_owned(), "spiffe://cluster.local/ns/shop/sa/cart".to_owned())]);
+}
