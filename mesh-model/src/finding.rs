@@ -188,6 +188,8 @@ reasons! {
     HeadTooLarge = 416,
     /// The upstream's identity is not the expected one.
     UpstreamIdentity = 417,
+    /// The client broke the exchange off.
+    DownstreamReset = 418,
 }
 
 impl fmt::Display for Reason {

@@ -16,10 +16,10 @@ pub mod role;
 pub mod scope;
 pub mod snapshot;
 pub mod tcp;
-pub mod telemetry;
 pub mod tls;
 pub mod udp;
 pub mod upstream;
 mod worker;
 
 pub use mesh_capture as capture;
+pub use mesh_telemetry as telemetry;

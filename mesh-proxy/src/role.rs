@@ -3,6 +3,7 @@
 
 mod context;
 pub(crate) mod datagrams;
+mod flow;
 mod forward;
 pub mod gateway;
 mod http;

@@ -28,45 +28,57 @@ const MAX_DATAGRAM: usize = 65_535;
 const MAX_WAITING: usize = 8;
 
 /// One client of a listener.
-struct Session {
-    upstream: Upstream,
+struct Session<T> {
+    upstream: Upstream<T>,
     used: Rc<Cell<Instant>>,
     task: AbortHandle,
 }
 
-enum Upstream {
+enum Upstream<T> {
     /// Being chosen; what came meanwhile is sent first.
     Opening(Vec<Vec<u8>>),
-    Open(Rc<UdpSocket>),
+    Open(Rc<Joined<T>>),
 }
 
-impl Drop for Session {
+impl<T> Drop for Session<T> {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
+/// Where the bytes of a session are counted, for as long as it lasts.
+pub(crate) trait Tally {
+    /// Bytes from the client.
+    fn received(&self, bytes: usize);
+    /// Bytes to the client.
+    fn sent(&self, bytes: usize);
+}
+
+/// A connected upstream socket, and where its bytes are counted.
+type Joined<T> = (UdpSocket, T);
+
 /// Told when a session's upstream is ready, or that the session is over.
-enum News {
+enum News<T> {
     Ended(SocketAddr, u64),
-    Opened(SocketAddr, u64, Rc<UdpSocket>),
+    Opened(SocketAddr, u64, Rc<Joined<T>>),
 }
 
 /// Serves a UDP listener until its drain stops it, or nothing is left to do while it closes. `open` makes the
 /// connected upstream socket of a new client; what it refuses is dropped.
-pub(crate) async fn serve<F>(
+pub(crate) async fn serve<F, T>(
     socket: UdpSocket,
     idle: Duration,
     drain: Signal,
     open: impl Fn(SocketAddr) -> F,
     refused: impl Fn(SocketAddr, Reason),
 ) where
-    F: Future<Output = Result<UdpSocket, Reason>> + 'static,
+    F: Future<Output = Result<(UdpSocket, T), Reason>> + 'static,
+    T: Tally + 'static,
 {
     let _guard = drain.guard();
     let socket = Rc::new(socket);
     let (tell, mut news) = tokio::sync::mpsc::unbounded_channel();
-    let mut sessions: Sessions<Session> = Sessions::new(MAX_SESSIONS);
+    let mut sessions: Sessions<Session<T>> = Sessions::new(MAX_SESSIONS);
     let mut buffer = vec![0; MAX_DATAGRAM];
     let mut closing = Box::pin(drain.reached(Phase::Closing));
     let mut stopped = Box::pin(drain.reached(Phase::Stopped));
@@ -101,23 +113,33 @@ pub(crate) async fn serve<F>(
 }
 
 /// Sends a datagram on its session; false when there is none.
-fn pass(sessions: &mut Sessions<Session>, client: SocketAddr, datagram: &[u8]) -> bool {
+fn pass<T: Tally>(sessions: &mut Sessions<Session<T>>, client: SocketAddr, datagram: &[u8]) -> bool {
     let Some(session) = sessions.touch(&client) else { return false };
     session.used.set(Instant::now());
     match &mut session.upstream {
         Upstream::Opening(waiting) if waiting.len() < MAX_WAITING => waiting.push(datagram.to_vec()),
         Upstream::Opening(_) => {}
-        // A full socket buffer loses the datagram, as the network would.
-        Upstream::Open(upstream) => drop(upstream.try_send(datagram)),
+        Upstream::Open(upstream) => send(upstream, datagram),
     }
     true
 }
 
-fn opened(sessions: &mut Sessions<Session>, client: SocketAddr, id: u64, upstream: Rc<UdpSocket>) {
+fn send<T: Tally>((socket, tally): &Joined<T>, datagram: &[u8]) {
+    tally.received(datagram.len());
+    // A full socket buffer loses the datagram, as the network would.
+    drop(socket.try_send(datagram));
+}
+
+fn opened<T: Tally>(
+    sessions: &mut Sessions<Session<T>>,
+    client: SocketAddr,
+    id: u64,
+    upstream: Rc<Joined<T>>,
+) {
     let Some(session) = sessions.find(&client, id) else { return };
     if let Upstream::Opening(waiting) = std::mem::replace(&mut session.upstream, Upstream::Open(upstream)) {
         let Upstream::Open(upstream) = &session.upstream else { return };
-        waiting.iter().for_each(|datagram| drop(upstream.try_send(datagram)));
+        waiting.iter().for_each(|datagram| send(upstream, datagram));
     }
 }
 
@@ -130,15 +152,15 @@ struct Running {
     idle: Duration,
 }
 
-async fn run(
+async fn run<T: Tally>(
     session: Running,
-    opening: impl Future<Output = Result<UdpSocket, Reason>>,
-    tell: tokio::sync::mpsc::UnboundedSender<News>,
+    opening: impl Future<Output = Result<Joined<T>, Reason>>,
+    tell: tokio::sync::mpsc::UnboundedSender<News<T>>,
 ) {
     if let Ok(upstream) = opening.await {
         let upstream = Rc::new(upstream);
         // A new socket counts as full until the runtime has looked at it once.
-        let _ = upstream.writable().await;
+        let _ = upstream.0.writable().await;
         let _ = tell.send(News::Opened(session.client, session.id, Rc::clone(&upstream)));
         let _ = session.answer(&upstream).await;
     }
@@ -147,7 +169,7 @@ async fn run(
 
 impl Running {
     /// Passes answers until nothing moved for the idle time or the upstream refuses datagrams.
-    async fn answer(&self, upstream: &UdpSocket) -> io::Result<()> {
+    async fn answer(&self, (upstream, tally): &Joined<impl Tally>) -> io::Result<()> {
         let mut buffer = Vec::new();
         loop {
             let until = self.used.get() + self.idle;
@@ -162,6 +184,7 @@ impl Running {
                 match upstream.try_recv(&mut buffer) {
                     Ok(size) => {
                         self.used.set(Instant::now());
+                        tally.sent(size);
                         let _ = self.socket.send_to(&buffer[..size], self.client).await;
                     }
                     Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => break,

@@ -8,12 +8,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use mesh_rt::SharedClock;
-use mesh_rt::random::Fast;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use crate::balance::Balancer;
 use crate::dialer::{DialApplication, Dialer, DialerParts};
 use crate::drain::Signal;
 use crate::http::{Limits, Parts, Stack};
@@ -139,8 +137,8 @@ fn context(parts: WorkerParts) -> Context {
         dialer,
         stack,
         application: parts.application,
-        balancer: Balancer::new(Fast::from_entropy()),
-        terminations: Terminations::new(parts.clock),
+        terminations: Terminations::new(Arc::clone(&parts.clock)),
+        clock: parts.clock,
         scratch: Scratch::default(),
         telemetry: parts.telemetry,
         times: parts.times,

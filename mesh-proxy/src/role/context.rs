@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_model::{AuthorizationPolicy, ConnectionFacts, Mesh, ObjectName, Reason, engine};
+use mesh_rt::SharedClock;
 
-use crate::balance::Balancer;
 use crate::dialer::{DialApplication, Dialer};
 use crate::http::Stack;
 use crate::snapshot::SharedMesh;
@@ -41,19 +41,18 @@ impl Default for Times {
 }
 
 /// The shared state of one worker's connections.
-#[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) mesh: SharedMesh,
     pub(crate) tls: Arc<MeshTls>,
     pub(crate) peers: Peers,
     pub(crate) dialer: Dialer,
     pub(crate) application: Arc<dyn DialApplication>,
-    pub(crate) balancer: Balancer,
     pub(crate) stack: Rc<Stack<Dialer>>,
     pub(crate) terminations: Terminations,
     pub(crate) scratch: Scratch,
     pub(crate) telemetry: Telemetry,
     pub(crate) times: Times,
+    pub(crate) clock: SharedClock,
 }
 
 impl Context {

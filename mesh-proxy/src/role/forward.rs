@@ -11,13 +11,12 @@ use mesh_model::{Mesh, ObjectName, Reason, Transport};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Context;
+use super::flow::Flow;
 use super::gateway::GatewayPort;
 use crate::balance::InFlight;
-use crate::detect::RequestSeen;
 use crate::drain::{Phase, Signal};
 use crate::scope::is_same;
-use crate::tcp::{Abort, Ended, copy};
-use crate::tls::Distrusted;
+use crate::tcp::{Abort, copy};
 use crate::upstream::{Connect, ConnectError, Security, Speaks, Upstream};
 
 /// How many endpoints are tried before a connection is given up.
@@ -55,7 +54,7 @@ pub(crate) fn backend(cx: &Context, routed: &Routed) -> Result<(ObjectName, u16)
         Routed::Service { service, port } => Ok((service.name.clone(), *port)),
         Routed::Rule(rule) => {
             let backends = &rule.rule().backends;
-            let chosen = cx.balancer.backend(&rule.route().key, rule.rule_index(), backends);
+            let chosen = cx.stack.balancer.backend(&rule.route().key, rule.rule_index(), backends);
             match &chosen.ok_or(Reason::NoBackend)?.target {
                 Target::Invalid { reason, .. } => Err(*reason),
                 Target::Service { service, port } => Ok((service.clone(), *port)),
@@ -73,7 +72,8 @@ pub(crate) fn endpoint(
     tried: &[SocketAddr],
 ) -> Result<Chosen, Reason> {
     let set = mesh.endpoints(service, transport, *port).ok_or(Reason::NoEndpoint)?;
-    let (endpoint, load) = cx.balancer.endpoint(service, *port, set, tried).ok_or(Reason::NoEndpoint)?;
+    let (endpoint, load) =
+        cx.stack.balancer.endpoint(service, *port, set, tried).ok_or(Reason::NoEndpoint)?;
     Ok(Chosen { endpoint, service: service.clone(), port: *port, _load: load })
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn upstream(mesh: &Mesh, chosen: &Chosen, carries: Carries<'_>) -> Up
 /// Connects a decided connection to an endpoint and copies until it ends, is drained, or `revoked` ends.
 pub(crate) async fn forward<D>(
     cx: &Context,
-    downstream: D,
+    (mut flow, downstream): (Flow, D),
     routed: Result<Routed, Reason>,
     carries: Carries<'_>,
     ending: (Signal, impl Future<Output = Reason>),
@@ -112,15 +112,16 @@ where
     D: AsyncRead + AsyncWrite + Abort + Unpin,
 {
     let connected = match routed {
-        Ok(routed) => connect(cx, &routed, carries).await,
+        Ok(routed) => connect(cx, &mut flow, &routed, carries).await,
         Err(reason) => Err((reason, String::from("no rule leads anywhere"))),
     };
     match connected {
         Ok((upstream, _chosen)) => {
-            carry(cx, downstream, upstream, ending).await;
+            carry(cx, flow, downstream, upstream, ending).await;
             Ok(())
         }
         Err(refused) => {
+            flow.refused(refused.0);
             downstream.abort();
             Err(refused)
         }
@@ -130,6 +131,7 @@ where
 /// Copies until the connection ends, its drain does, or `revoked` ends.
 pub(crate) async fn carry<D, U>(
     cx: &Context,
+    mut flow: Flow,
     downstream: D,
     upstream: U,
     (drain, revoked): (Signal, impl Future<Output = Reason>),
@@ -146,29 +148,25 @@ pub(crate) async fn carry<D, U>(
         }
     };
     let copied = copy(downstream, upstream, &cx.scratch, cx.times.idle, cut).await;
-    match &copied.ended {
-        Ended::Cut(reason) => cx.telemetry.metrics.refuse(*reason),
-        Ended::Downstream(problem) if RequestSeen::is_cause_of(problem) => {
-            cx.telemetry.metrics.refuse(Reason::MalformedRequest);
-        }
-        Ended::Downstream(problem) if Distrusted::is_cause_of(problem) => {
-            cx.telemetry.metrics.refuse(Reason::IdentityRequired);
-        }
-        Ended::Upstream(problem) if Distrusted::is_cause_of(problem) => {
-            cx.telemetry.metrics.refuse(Reason::UpstreamIdentity);
-        }
-        _ => {}
+    if let Some(reason) = flow.copied(&copied)
+        && !matches!(reason, Reason::DownstreamReset | Reason::Timeout | Reason::UpstreamReset)
+    {
+        // It was this proxy that ended it.
+        cx.telemetry.metrics.refuse(reason);
     }
     tracing::debug!(sent = copied.sent, received = copied.received, ended = ?copied.ended, "connection ended");
 }
 
 async fn connect(
     cx: &Context,
+    flow: &mut Flow,
     routed: &Routed,
     carries: Carries<'_>,
 ) -> Result<(<crate::dialer::Dialer as Connect>::Io, Chosen), (Reason, String)> {
     let mesh = cx.mesh.current();
+    flow.routed(routed);
     let place = backend(cx, routed).map_err(|reason| (reason, "no backend can be used".to_owned()))?;
+    flow.going_to(&place.0);
     let mut tried = Vec::new();
     let mut last: Option<ConnectError> = None;
     while tried.len() < TRIES {
@@ -177,7 +175,10 @@ async fn connect(
         if tried.contains(&chosen.endpoint.address) {
             break;
         }
-        match cx.dialer.connect(&upstream(&mesh, &chosen, carries)).await {
+        let upstream = upstream(&mesh, &chosen, carries);
+        flow.chosen(&chosen);
+        flow.upstream(&upstream);
+        match cx.dialer.connect(&upstream).await {
             Ok(stream) => return Ok((stream, chosen)),
             Err(problem) => {
                 tried.push(chosen.endpoint.address);

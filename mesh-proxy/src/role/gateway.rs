@@ -11,11 +11,13 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::Context;
+use super::flow::Flow;
 use super::forward::{Carries, forward};
 use crate::drain::Signal;
 use crate::http::Downstream;
 use crate::scope::Scope;
 use crate::tcp::{Abort, Rewound};
+use crate::telemetry::flow::Protocol;
 use crate::tls::{FirstBytes, read_first};
 
 /// One port of a gateway.
@@ -51,7 +53,8 @@ pub(crate) async fn serve(
         Some((listener, ListenerProtocol::Tcp)) => {
             let routed = route_connection(&mesh, place(&port, None), Transport::Tcp);
             let removed = removed(&cx, listener);
-            forward(&cx, stream, Ok(routed), Carries::Plain(&port), (drain, removed)).await
+            let flow = Flow::at_gateway(&cx, &port.gateway, (Protocol::Tcp, peer), None);
+            forward(&cx, (flow, stream), Ok(routed), Carries::Plain(&port), (drain, removed)).await
         }
         Some((_, ListenerProtocol::Udp)) | None => Err((Reason::NoRoute, "no listener is here".to_owned())),
     };
@@ -93,10 +96,11 @@ async fn by_name(
     };
     let downstream = downstream(port, (&stream, peer), Some(Arc::clone(&sni)));
     let stream = Rewound::new(ahead, stream);
+    let flow = || Flow::at_gateway(cx, &port.gateway, (Protocol::Tls, peer), Some(&sni));
     if listener.tls == Some(ListenerTls::Passthrough) {
         let routed = route_connection(&mesh, place(port, Some(&sni)), Transport::Tcp);
         let ending = (drain, removed(cx, &listener));
-        return forward(cx, stream, Ok(routed), Carries::Tls, ending).await;
+        return forward(cx, (flow(), stream), Ok(routed), Carries::Tls, ending).await;
     }
     let terminated = cx.terminations.config(&mesh, &listener);
     let config = match terminated {
@@ -114,7 +118,7 @@ async fn by_name(
     }
     let routed = route_connection(&mesh, place(port, Some(&sni)), Transport::Tcp);
     let ending = (drain, removed(cx, &listener));
-    forward(cx, stream, Ok(routed), Carries::Plain(port), ending).await
+    forward(cx, (flow(), stream), Ok(routed), Carries::Plain(port), ending).await
 }
 
 /// What HTTP has to know of a connection.

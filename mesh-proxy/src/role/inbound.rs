@@ -13,14 +13,16 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::Context;
+use super::flow::Flow;
 use super::forward::carry;
 use crate::dialer::UpstreamStream;
 use crate::drain::Signal;
 use crate::http::Downstream;
 use crate::scope::Scope;
 use crate::tcp::{Abort, Rewound};
+use crate::telemetry::flow::Protocol;
 use crate::tls::{FirstBytes, Hello, MESH_H2, MESH_TCP, read_first};
-use crate::upstream::{Connect, ConnectError, Security, Speaks, Upstream};
+use crate::upstream::{Connect, Security, Speaks, Upstream};
 
 /// Whether connections without mesh TLS may enter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,6 +53,7 @@ struct Arrived {
     application: SocketAddr,
     /// Where the client's connection ends here, which is what services name.
     local: SocketAddr,
+    client: SocketAddr,
     drain: Signal,
 }
 
@@ -77,7 +80,8 @@ pub(crate) async fn serve(
     let sni = if let FirstBytes::Tls(hello) = &first { hello.sni.clone() } else { None };
     let facts = ConnectionFacts { source: peer.ip().to_canonical(), destination, peer: None, sni };
     let silent = ahead.is_empty();
-    let arrived = Arrived { stream: Rewound::new(ahead, stream), facts, application, local, drain };
+    let arrived =
+        Arrived { stream: Rewound::new(ahead, stream), facts, application, local, client: peer, drain };
     match first {
         FirstBytes::Tls(hello) if marked(&hello) => meshed(&cx, &port, arrived).await,
         _ if port.plaintext == Plaintext::Permissive => plain(&cx, &port, arrived).await,
@@ -109,7 +113,7 @@ fn destination(stream: &TcpStream, port: &InboundPort) -> std::io::Result<(Socke
 
 /// Mutual TLS: the handshake proves the peer, then its mark says what is inside.
 async fn meshed(cx: &Context, port: &InboundPort, arrived: Arrived) {
-    let Arrived { stream, mut facts, application, local, drain } = arrived;
+    let Arrived { stream, mut facts, application, local, client, drain } = arrived;
     let acceptor = TlsAcceptor::from(cx.tls.server());
     let before = cx.peers.version();
     let stream = match cx.in_time(acceptor.accept(stream)).await {
@@ -128,7 +132,7 @@ async fn meshed(cx: &Context, port: &InboundPort, arrived: Arrived) {
     };
     // A peer's application may have dialled past its proxy's reading of HTTP; its requests are still read here, or
     // it could say who it is in place of its certificate.
-    let at = At { port, application, drain };
+    let at = At { port, application, client, drain };
     match declared(&cx.mesh.current(), [facts.destination, local]) {
         _ if http => requests(cx, at, stream, Downstreams { facts, mesh_hop: true, tls: true }).await,
         Declared::Http => requests(cx, at, stream, Downstreams { facts, mesh_hop: false, tls: true }).await,
@@ -142,6 +146,7 @@ async fn meshed(cx: &Context, port: &InboundPort, arrived: Arrived) {
 struct At<'p> {
     port: &'p InboundPort,
     application: SocketAddr,
+    client: SocketAddr,
     drain: Signal,
 }
 
@@ -196,8 +201,8 @@ fn declared(mesh: &Mesh, addresses: [SocketAddr; 2]) -> Declared {
 
 /// A connection without mesh TLS at a permissive port: HTTP where its first bytes say so.
 async fn plain(cx: &Context, port: &InboundPort, arrived: Arrived) {
-    let Arrived { stream, facts, application, local, drain } = arrived;
-    let at = At { port, application, drain };
+    let Arrived { stream, facts, application, local, client, drain } = arrived;
+    let at = At { port, application, client, drain };
     match declared(&cx.mesh.current(), [facts.destination, local]) {
         Declared::Opaque => opaque(cx, at, stream, facts).await,
         // TLS of the application's own may be spoken where HTTP is declared.
@@ -210,9 +215,9 @@ async fn opaque<D>(cx: &Context, at: At<'_>, downstream: D, facts: ConnectionFac
 where
     D: AsyncRead + AsyncWrite + Abort + Unpin,
 {
-    let Some(upstream) = join(cx, &at, &downstream, &facts).await else { return };
+    let Some((upstream, flow)) = join(cx, &at, &downstream, &facts).await else { return };
     let revoked = cx.revoked(&at.port.workload, &facts);
-    carry(cx, downstream, upstream, (at.drain, revoked)).await;
+    carry(cx, flow, downstream, upstream, (at.drain, revoked)).await;
 }
 
 /// Authorizes an opaque connection and connects to the application; a refused one is reset and counted.
@@ -221,18 +226,26 @@ async fn join(
     at: &At<'_>,
     downstream: &impl Abort,
     facts: &ConnectionFacts,
-) -> Option<UpstreamStream> {
+) -> Option<(UpstreamStream, Flow)> {
+    let of = (Protocol::Tcp, at.client);
+    let mut flow = Flow::inbound(cx, &at.port.workload, of, facts.peer.as_ref());
     if let Err(reason) = cx.admit(&at.port.workload, facts) {
+        flow.refused(reason);
         downstream.abort();
         let client = facts.peer.as_ref().map_or_else(|| facts.source.to_string(), ToString::to_string);
         cx.refuse(reason, &client, &"authorization");
         return None;
     }
     let (security, speaks) = (Security::Application, Speaks::Opaque);
+    flow.joining(at.application);
     let connected = cx.dialer.connect(&Upstream { address: at.application, security, speaks }).await;
-    let refused = |problem: ConnectError| {
-        downstream.abort();
-        cx.refuse(problem.reason(), &facts.source, &problem);
-    };
-    connected.map_err(refused).ok()
+    match connected {
+        Ok(upstream) => Some((upstream, flow)),
+        Err(problem) => {
+            flow.refused(problem.reason());
+            downstream.abort();
+            cx.refuse(problem.reason(), &facts.source, &problem);
+            None
+        }
+    }
 }

@@ -11,6 +11,7 @@ use mesh_model::{
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::flow::Flow;
 use super::forward::{Carries, carry, forward};
 use super::{Context, HEALTH_PORT};
 use crate::capture::destination;
@@ -19,6 +20,7 @@ use crate::drain::Signal;
 use crate::http::Downstream;
 use crate::scope::Scope;
 use crate::tcp::{Abort, Rewound};
+use crate::telemetry::flow::Protocol;
 use crate::upstream::{Connect, Security, Speaks, Upstream};
 
 /// What happens to connections whose destination the mesh does not know.
@@ -79,15 +81,16 @@ pub(crate) async fn serve(
             return cx.refuse(reason, &peer, &"the connection has no destination");
         }
     };
+    let flow = || Flow::outbound(&cx, &port.namespace, (Protocol::Tcp, peer));
     let served = match found {
         Found::Endpoint(endpoint) => {
             let security = endpoint.identity.map_or(Security::Plain, Security::Mesh);
-            direct(&cx, stream, (endpoint.address, security), drain).await
+            direct(&cx, (flow(), stream), (endpoint.address, security), drain).await
         }
         Found::Workload(address, identity) => {
-            direct(&cx, stream, (address, Security::Mesh(identity)), drain).await
+            direct(&cx, (flow(), stream), (address, Security::Mesh(identity)), drain).await
         }
-        Found::Nobody(address) => outside(&cx, &port, stream, address, drain).await,
+        Found::Nobody(address) => outside(&cx, &port, (flow(), stream), address, drain).await,
         Found::Service(service, dialled) => {
             to_service(&cx, &port, (stream, peer), (service, dialled), drain).await
         }
@@ -154,32 +157,35 @@ async fn to_service(
     let routed = route_connection(&cx.mesh.current(), place, Transport::Tcp);
     let tls = declared == AppProtocol::Tls;
     let carries = Carries::Application { client: peer.ip().to_canonical(), tls };
-    forward(cx, stream, Ok(routed), carries, (drain, std::future::pending())).await
+    let protocol = if tls { Protocol::Tls } else { Protocol::Tcp };
+    let flow = Flow::outbound(cx, &port.namespace, (protocol, peer));
+    forward(cx, (flow, stream), Ok(routed), carries, (drain, std::future::pending())).await
 }
 
 async fn direct(
     cx: &Context,
-    stream: TcpStream,
+    (flow, stream): (Flow, TcpStream),
     (address, security): (SocketAddr, Security),
     drain: Signal,
 ) -> Result<(), (Reason, String)> {
     let upstream = Upstream { address, security, speaks: Speaks::Opaque };
-    join(cx, stream, upstream, drain).await
+    join(cx, (flow, stream), upstream, drain).await
 }
 
 async fn outside(
     cx: &Context,
     port: &OutboundPort,
-    stream: TcpStream,
+    (mut flow, stream): (Flow, TcpStream),
     address: SocketAddr,
     drain: Signal,
 ) -> Result<(), (Reason, String)> {
     if port.unknown == Unknown::Deny || !may_pass(address.ip()) {
+        flow.refused(Reason::NoRoute);
         stream.abort();
         return Err((Reason::NoRoute, format!("nothing in the mesh is at {address}")));
     }
     let upstream = Upstream { address, security: Security::Plain, speaks: Speaks::Opaque };
-    join(cx, stream, upstream, drain).await
+    join(cx, (flow, stream), upstream, drain).await
 }
 
 /// The proxy's loopback holds its own admin port and other workloads' sockets: nobody is passed there.
@@ -190,16 +196,18 @@ fn may_pass(address: IpAddr) -> bool {
 
 async fn join(
     cx: &Context,
-    stream: TcpStream,
+    (mut flow, stream): (Flow, TcpStream),
     upstream: Upstream,
     drain: Signal,
 ) -> Result<(), (Reason, String)> {
+    flow.upstream(&upstream);
     match cx.dialer.connect(&upstream).await {
         Ok(connected) => {
-            carry(cx, stream, connected, (drain, std::future::pending())).await;
+            carry(cx, flow, stream, connected, (drain, std::future::pending())).await;
             Ok(())
         }
         Err(problem) => {
+            flow.refused(problem.reason());
             stream.abort();
             Err((problem.reason(), problem.to_string()))
         }

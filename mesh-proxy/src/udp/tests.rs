@@ -32,6 +32,22 @@ async fn ask(client: &UdpSocket, to: SocketAddr, text: &str) -> String {
     String::from_utf8_lossy(&buffer[..size]).into_owned()
 }
 
+/// Bytes that came and went, each way.
+#[derive(Default, Clone)]
+struct Count(Rc<Cell<(usize, usize)>>);
+
+impl Tally for Count {
+    fn received(&self, bytes: usize) {
+        let (received, sent) = self.0.get();
+        self.0.set((received + bytes, sent));
+    }
+
+    fn sent(&self, bytes: usize) {
+        let (received, sent) = self.0.get();
+        self.0.set((received, sent + bytes));
+    }
+}
+
 async fn with_listener<F: Future<Output = ()>>(idle: Duration, test: impl FnOnce(SocketAddr) -> F) {
     let local = LocalSet::new();
     let (listener, server, drain) = (socket(), socket(), Drain::default());
@@ -40,7 +56,7 @@ async fn with_listener<F: Future<Output = ()>>(idle: Duration, test: impl FnOnce
     let open = move |_| async move {
         let socket = socket();
         socket.connect(upstream).await.map_err(|_| Reason::UpstreamConnect)?;
-        Ok(socket)
+        Ok((socket, Count::default()))
     };
     local.spawn_local(serve(listener, idle, drain.signal(), open, |_, _| {}));
     local.run_until(test(at)).await;

@@ -6,4 +6,5 @@ mod end;
 mod mesh;
 mod requests;
 mod strict;
+mod told;
 mod world;

@@ -42,7 +42,7 @@ async fn dial(peer: &PeerTls, world: &World, to: SocketAddr, alpn: &[u8]) -> std
     .await
 }
 
-fn policy(name_of: &str, action: Action, principals: &[&str]) -> Resource {
+pub(super) fn policy(name_of: &str, action: Action, principals: &[&str]) -> Resource {
     let any = principals.iter().map(|p| TextPattern::from((*p).to_owned())).collect();
     let source = Source { principals: Patterns { any, none: Vec::new() }, ..Source::default() };
     Resource::Policy(Arc::new(AuthorizationPolicy {

@@ -10,6 +10,7 @@ use super::{At, Context, Downstreams, join, requests};
 use crate::detect::{Opaque, Spoken, detect};
 use crate::dialer::UpstreamStream;
 use crate::drain::Phase;
+use crate::role::flow::Flow;
 use crate::role::forward::carry;
 use crate::tcp::{Abort, Rewound};
 
@@ -18,6 +19,12 @@ struct Begun<D> {
     stream: Rewound<D>,
     spoken: Spoken,
     silent: bool,
+}
+
+/// The application's side of a connection that may turn out to be opaque, and its record.
+struct Joined {
+    upstream: UpstreamStream,
+    flow: Flow,
 }
 
 /// Serves such a connection. `tls` says whether TLS ended here.
@@ -29,10 +36,11 @@ where
     if begun.spoken != Spoken::Opaque {
         return requests(cx, at, begun.stream, Downstreams { facts, mesh_hop: false, tls }).await;
     }
-    let Some(upstream) = join(cx, &at, &begun.stream, &facts).await else { return };
+    let Some((upstream, flow)) = join(cx, &at, &begun.stream, &facts).await else { return };
+    let joined = Joined { upstream, flow };
     match begun.silent {
-        true => first_word(cx, at, (begun.stream, upstream), (facts, tls)).await,
-        false => opaque(cx, at, (begun.stream, upstream, Bytes::new()), &facts).await,
+        true => first_word(cx, at, (begun.stream, joined), (facts, tls)).await,
+        false => opaque(cx, at, (begun.stream, joined, Bytes::new()), &facts).await,
     }
 }
 
@@ -58,7 +66,7 @@ where
 async fn first_word<D>(
     cx: &Context,
     at: At<'_>,
-    (mut stream, mut upstream): (D, UpstreamStream),
+    (mut stream, mut joined): (D, Joined),
     (facts, tls): (ConnectionFacts, bool),
 ) where
     D: AsyncRead + AsyncWrite + Abort + Unpin + 'static,
@@ -69,22 +77,27 @@ async fn first_word<D>(
         reason = cx.revoked(&at.port.workload, &facts) => Some(reason),
         () = at.drain.reached(Phase::Stopped) => Some(Reason::Draining),
         () = tokio::time::sleep(cx.times.idle) => Some(Reason::Timeout),
-        _ = upstream.read_buf(&mut said) => None,
+        _ = joined.upstream.read_buf(&mut said) => None,
         _ = stream.read_buf(&mut asked) => None,
     };
     if let Some(reason) = cut {
         stream.abort();
+        joined.flow.refused(reason);
         return cx.telemetry.metrics.refuse(reason);
     }
     let stream = Rewound::new(asked.freeze(), stream);
     if stream.stream().is_some() {
-        return opaque(cx, at, (stream, upstream, said.freeze()), &facts).await;
+        return opaque(cx, at, (stream, joined, said.freeze()), &facts).await;
     }
-    let Some(begun) = begin(cx, stream, &facts).await else { return };
+    let Some(begun) = begin(cx, stream, &facts).await else {
+        return joined.flow.refused(Reason::MalformedRequest);
+    };
     match begun.spoken {
-        Spoken::Opaque => opaque(cx, at, (begun.stream, upstream, Bytes::new()), &facts).await,
+        Spoken::Opaque => opaque(cx, at, (begun.stream, joined, Bytes::new()), &facts).await,
         Spoken::Http1 | Spoken::Http2 => {
-            drop(upstream);
+            // Its requests are told one by one.
+            joined.flow.forget();
+            drop(joined.upstream);
             requests(cx, at, begun.stream, Downstreams { facts, mesh_hop: false, tls }).await;
         }
     }
@@ -94,11 +107,11 @@ async fn first_word<D>(
 async fn opaque<D>(
     cx: &Context,
     at: At<'_>,
-    (stream, upstream, said): (D, UpstreamStream, Bytes),
+    (stream, Joined { upstream, flow }, said): (D, Joined, Bytes),
     facts: &ConnectionFacts,
 ) where
     D: AsyncRead + AsyncWrite + Abort + Unpin,
 {
     let revoked = cx.revoked(&at.port.workload, facts);
-    carry(cx, Opaque::new(stream), Rewound::new(said, upstream), (at.drain, revoked)).await;
+    carry(cx, flow, Opaque::new(stream), Rewound::new(said, upstream), (at.drain, revoked)).await;
 }

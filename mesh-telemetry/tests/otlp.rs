@@ -4,10 +4,10 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use mesh_model::Reason;
-use mesh_proxy::telemetry::metrics::Labels;
-use mesh_proxy::telemetry::otlp::Spans;
-use mesh_proxy::telemetry::trace::TraceContext;
-use mesh_proxy::telemetry::{Exchange, Side};
+use mesh_telemetry::metrics::Labels;
+use mesh_telemetry::otlp::Spans;
+use mesh_telemetry::trace::TraceContext;
+use mesh_telemetry::{Exchange, Side};
 use testkit::process::Process;
 
 const PARENT: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

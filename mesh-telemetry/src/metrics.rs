@@ -12,11 +12,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Exchange;
+use super::flow::Flow;
 
+mod flows;
 mod requests;
 
-pub(crate) use requests::{Cells, SeriesKey, WorkerSeries};
+pub use requests::{Cells, SeriesKey, WorkerSeries};
 
+use flows::Flows;
 use requests::Requests;
 
 /// Most series of requests in one proxy; what comes after is counted under `overflow`.
@@ -70,6 +73,7 @@ pub struct Metrics {
     requests: Arc<Requests>,
     /// For exchanges that no worker counts.
     others: WorkerSeries,
+    flows: Arc<Flows>,
     refused: Family<ReasonLabels, Counter>,
     /// Downstream connections that are open.
     pub connections: Gauge,
@@ -94,6 +98,7 @@ impl Default for Metrics {
             registry: RwLock::new(Registry::with_prefix("mesh")),
             others: requests.worker(),
             requests,
+            flows: Arc::default(),
             refused: Family::default(),
             connections: Gauge::default(),
             upstream_connects: Counter::default(),
@@ -112,6 +117,7 @@ impl Metrics {
     fn register(&self) {
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
         registry.register_collector(Box::new(Arc::clone(&self.requests)));
+        registry.register_collector(Box::new(Arc::clone(&self.flows)));
         registry.register(
             "connections_refused",
             "Connections refused before any request",
@@ -147,13 +153,18 @@ impl Metrics {
         cells.count(exchange.took, exchange.received, exchange.sent);
     }
 
+    /// Counts a connection or UDP session that is over.
+    pub(super) fn count_flow(&self, flow: &Flow<'_>) {
+        self.flows.count(flow);
+    }
+
     /// Series for one more worker.
-    pub(crate) fn worker(&self) -> WorkerSeries {
+    pub fn worker(&self) -> WorkerSeries {
         self.requests.worker()
     }
 
     /// The cells of a worker's series. A worker keeps them, so that it asks once.
-    pub(crate) fn cells(&self, worker: &WorkerSeries, key: &SeriesKey) -> Arc<Cells> {
+    pub fn cells(&self, worker: &WorkerSeries, key: &SeriesKey) -> Arc<Cells> {
         self.requests.cells(worker, key)
     }
 
@@ -179,7 +190,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::tests::exchange;
+    use crate::tests::exchange;
 
     #[test]
     fn series_stop_growing_at_the_cap_and_overflow_is_counted() {

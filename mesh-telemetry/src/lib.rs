@@ -1,9 +1,11 @@
 //! What a proxy tells of its traffic: metrics, access log, spans, and decisions that can be asked for later.
 //!
 //! Telling never delays a request: every queue is bounded, what does not fit is dropped and counted.
+#![doc = include_str!("../README.md")]
 
 pub mod access_log;
 pub mod decisions;
+pub mod flow;
 pub mod metrics;
 pub mod otlp;
 pub mod trace;
@@ -16,6 +18,7 @@ use mesh_model::Reason;
 
 use self::access_log::AccessLog;
 use self::decisions::{DecisionId, Decisions};
+use self::flow::Flow;
 use self::metrics::{Labels, Metrics};
 use self::otlp::Spans;
 use self::trace::TraceContext;
@@ -103,8 +106,14 @@ impl Telemetry {
         self.told(exchange);
     }
 
+    /// Tells of a connection or UDP session that is over.
+    pub fn ended(&self, flow: &Flow<'_>) {
+        self.metrics.count_flow(flow);
+        self.access_log.write_flow(flow);
+    }
+
     /// Tells of a finished exchange that is counted already.
-    pub(crate) fn told(&self, exchange: &Exchange<'_>) {
+    pub fn told(&self, exchange: &Exchange<'_>) {
         self.access_log.write(exchange);
         if exchange.trace.sampled {
             self.spans.record(exchange);
@@ -112,7 +121,7 @@ impl Telemetry {
     }
 
     /// Whether an exchange will be told in words, beyond its counters: only then are its texts needed.
-    pub(crate) fn wants_words(&self, status: u16, reason: Reason, sampled: bool) -> bool {
+    pub fn wants_words(&self, status: u16, reason: Reason, sampled: bool) -> bool {
         self.access_log.wants(status, reason) || (sampled && self.spans.is_enabled())
     }
 

@@ -163,7 +163,7 @@ fn attribute(key: &str, value: Value) -> KeyValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::tests::exchange;
+    use crate::tests::exchange;
 
     #[tokio::test(start_paused = true)]
     async fn an_absent_receiver_costs_a_bounded_queue_and_is_counted() {

@@ -1,4 +1,5 @@
-//! The access log: one JSON object per line, written by a thread of its own.
+//! The access log: one JSON object per line, written by a thread of its own. A request has a `method`; a connection
+//! or UDP session whose contents are not read has a `protocol` instead, and one line when it is over.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use mesh_model::Reason;
 use serde::{Deserialize, Serialize};
 
 use super::Exchange;
+use super::flow::Flow;
 
 /// Lines that may wait for the writer.
 const QUEUE: usize = 8192;
@@ -61,6 +63,30 @@ struct Line<'a> {
     decision: Option<String>,
 }
 
+/// The line of a connection or UDP session.
+#[derive(Serialize)]
+struct FlowLine<'a> {
+    time: String,
+    side: &'static str,
+    protocol: &'static str,
+    client: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_name: Option<&'a str>,
+    service: &'a str,
+    reason: Reason,
+    duration_seconds: f64,
+    bytes_received: u64,
+    bytes_sent: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<String>,
+}
+
 impl AccessLog {
     /// A log whose lines go to a writer, on a thread that ends when the last handle is dropped.
     pub fn to(level: Level, out: impl Write + Send + 'static) -> Self {
@@ -76,10 +102,21 @@ impl AccessLog {
 
     /// Writes an exchange, if its level asks for it. Never waits.
     pub fn write(&self, exchange: &Exchange<'_>) {
-        let Some(lines) = self.lines.as_ref().filter(|_| self.wants(exchange.status, exchange.reason)) else {
-            return;
-        };
-        let mut line = serde_json::to_vec(&Line::of(exchange)).unwrap_or_default();
+        if self.wants(exchange.status, exchange.reason) {
+            self.send(&Line::of(exchange));
+        }
+    }
+
+    /// Writes a connection or UDP session that is over, if its level asks for it. Never waits.
+    pub fn write_flow(&self, flow: &Flow<'_>) {
+        if self.wants(0, flow.reason) {
+            self.send(&FlowLine::of(flow));
+        }
+    }
+
+    fn send(&self, line: &impl Serialize) {
+        let Some(lines) = &self.lines else { return };
+        let mut line = serde_json::to_vec(line).unwrap_or_default();
         line.push(b'\n');
         if lines.try_send(line).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -119,6 +156,27 @@ impl<'a> Line<'a> {
     }
 }
 
+impl<'a> FlowLine<'a> {
+    fn of(flow: &'a Flow<'_>) -> Self {
+        Self {
+            time: timestamp(flow.began),
+            side: flow.side.as_str(),
+            protocol: flow.protocol.as_str(),
+            client: flow.client.to_string(),
+            server_name: flow.server_name,
+            service: &flow.labels.service,
+            reason: flow.reason,
+            duration_seconds: flow.took.as_secs_f64(),
+            bytes_received: flow.received,
+            bytes_sent: flow.sent,
+            source: flow.source_identity,
+            destination: flow.destination_identity,
+            route: flow.route.as_deref(),
+            upstream: flow.upstream.map(|address| address.to_string()),
+        }
+    }
+}
+
 /// Writes lines as they come, several in one call when they wait. A sink that fails loses its lines only.
 fn write_all(lines: &Receiver<Vec<u8>>, mut out: impl Write) {
     while let Ok(mut batch) = lines.recv() {
@@ -153,7 +211,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::tests::exchange;
+    use crate::tests::exchange;
     use std::time::Duration;
 
     #[test]

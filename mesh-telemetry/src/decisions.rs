@@ -171,7 +171,7 @@ pub struct Decisions {
 
 /// The last decisions of one worker. Only an explanation asked for elsewhere ever shares its lock.
 #[derive(Debug, Clone)]
-pub(crate) struct Ring(Arc<Mutex<(u64, VecDeque<Record>)>>);
+pub struct Ring(Arc<Mutex<(u64, VecDeque<Record>)>>);
 
 impl Ring {
     fn new() -> Self {
@@ -180,7 +180,7 @@ impl Ring {
     }
 
     /// Keeps a record and names it.
-    pub(crate) fn keep(&self, record: Record) -> DecisionId {
+    pub fn keep(&self, record: Record) -> DecisionId {
         let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if ring.1.len() == KEPT {
             ring.1.pop_front();
@@ -211,7 +211,7 @@ impl Decisions {
     }
 
     /// A ring for one more worker.
-    pub(crate) fn ring(&self) -> Ring {
+    pub fn ring(&self) -> Ring {
         let ring = Ring::new();
         self.rings.lock().unwrap_or_else(PoisonError::into_inner).push(ring.clone());
         ring

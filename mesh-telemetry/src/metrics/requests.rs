@@ -16,11 +16,11 @@ use prometheus_client::registry::Unit;
 use super::{BUCKETS, Labels, MAX_SERIES};
 
 /// What names a series of requests.
-pub(crate) type SeriesKey = (Labels, u16, Reason);
+pub type SeriesKey = (Labels, u16, Reason);
 
 /// The cells of one series of one worker.
 #[derive(Debug, Default)]
-pub(crate) struct Cells {
+pub struct Cells {
     requests: AtomicU64,
     microseconds: AtomicU64,
     buckets: [AtomicU64; BUCKETS.len() + 1],
@@ -30,7 +30,7 @@ pub(crate) struct Cells {
 
 impl Cells {
     /// Counts a finished exchange: its duration, and the bytes of both bodies.
-    pub(crate) fn count(&self, took: Duration, received: u64, sent: u64) {
+    pub fn count(&self, took: Duration, received: u64, sent: u64) {
         let add = |cell: &AtomicU64, by: u64| cell.fetch_add(by, Ordering::Relaxed);
         let seconds = took.as_secs_f64();
         let bucket = BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len());
@@ -44,7 +44,7 @@ impl Cells {
 
 /// The series of one worker.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct WorkerSeries(Arc<Mutex<HashMap<SeriesKey, Arc<Cells>>>>);
+pub struct WorkerSeries(Arc<Mutex<HashMap<SeriesKey, Arc<Cells>>>>);
 
 /// The series of all workers.
 #[derive(Debug, Default)]
@@ -180,7 +180,7 @@ struct Edge<'k>(&'k Labels);
 #[derive(Debug)]
 struct Answered<'k>(&'k SeriesKey);
 
-fn edge(labels: &Labels) -> [(&'static str, &str); 5] {
+pub(super) fn edge(labels: &Labels) -> [(&'static str, &str); 5] {
     [
         ("source_workload", &labels.source_workload),
         ("source_namespace", &labels.source_namespace),
