@@ -3,8 +3,10 @@
 
 mod api;
 mod apply;
+mod check;
 mod kubeconfig;
 
 pub use api::{Answer, Api, CallError};
 pub use apply::{Change, ClusterError, Progress, install, uninstall, wait};
+pub use check::{Outcome, Stage, Subject, Verdict, check};
 pub use kubeconfig::{Connection, KubeconfigError};

@@ -11,9 +11,9 @@ mod demo;
 mod local;
 mod terminal;
 
-use commands::{completion, explain, status, up, why};
 #[cfg(feature = "cluster")]
-use commands::{inject, install, uninstall};
+use commands::{check, inject, install, uninstall};
+use commands::{completion, explain, status, up, why};
 
 /// A service mesh on this machine and tools to look at it.
 #[derive(Debug, Parser)]
@@ -25,6 +25,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Say whether a Kubernetes cluster can take the mesh, and whether the mesh in it works.
+    #[cfg(feature = "cluster")]
+    Check(check::Arguments),
     /// Print a script that completes the commands of a shell.
     Completion(completion::Arguments),
     /// Run the small service of the examples: it calls its downstreams and echoes what it received.
@@ -74,6 +77,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let runtime = runtime.context("the runtime cannot start")?;
     let local = tokio::task::LocalSet::new();
     match arguments.command {
+        #[cfg(feature = "cluster")]
+        Command::Check(arguments) => runtime.block_on(check::run(&arguments)),
         Command::Completion(arguments) => completion::run::<Arguments>(&arguments),
         Command::Demo(arguments) => {
             runtime.block_on(demo::run(*arguments))?;

@@ -21,6 +21,10 @@ use super::kubeconfig::Connection;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Answers longer than this are not read.
 const LONGEST: usize = 64 << 20;
+/// The form of answers.
+const JSON: &str = "application/json";
+/// The form of lists without what the objects hold.
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
 /// Certificates of public authorities, for a kubeconfig that names none.
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -114,7 +118,16 @@ impl Api {
     /// # Errors
     /// When the server does not answer, or not with success.
     pub async fn get(&self, path: &str) -> Result<Answer, CallError> {
-        self.call(Method::GET, path, None).await
+        self.call(Method::GET, path, JSON, None).await
+    }
+
+    /// Whether a list has any object. What the objects hold is not sent.
+    ///
+    /// # Errors
+    /// When the server does not answer, or not with success.
+    pub async fn has_any(&self, path: &str) -> Result<bool, CallError> {
+        let answer = self.call(Method::GET, path, METADATA, None).await?;
+        Ok(answer.body["items"].as_array().is_some_and(|items| !items.is_empty()))
     }
 
     /// Reads what may not be there.
@@ -134,7 +147,7 @@ impl Api {
     /// # Errors
     /// When the server does not answer, or not with success.
     pub async fn create(&self, path: &str, object: &Json) -> Result<Answer, CallError> {
-        self.call(Method::POST, path, Some(("application/json", object))).await
+        self.call(Method::POST, path, JSON, Some((JSON, object))).await
     }
 
     /// Applies the fields of an object; fields that another tool manages are a conflict.
@@ -143,7 +156,7 @@ impl Api {
     /// When the server does not answer, or not with success.
     pub async fn apply(&self, path: &str, object: &Json) -> Result<Answer, CallError> {
         let path = format!("{path}?fieldManager=meshctl");
-        self.call(Method::PATCH, &path, Some(("application/apply-patch+yaml", object))).await
+        self.call(Method::PATCH, &path, JSON, Some(("application/apply-patch+yaml", object))).await
     }
 
     /// Removes an object.
@@ -151,18 +164,19 @@ impl Api {
     /// # Errors
     /// When the server does not answer, or not with success.
     pub async fn delete(&self, path: &str) -> Result<Answer, CallError> {
-        self.call(Method::DELETE, path, None).await
+        self.call(Method::DELETE, path, JSON, None).await
     }
 
     async fn call(
         &self,
         method: Method,
         path: &str,
+        accept: &str,
         body: Option<(&str, &Json)>,
     ) -> Result<Answer, CallError> {
         let what = format!("{method} {path}");
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.prefix));
-        request = request.header(header::HOST, self.authority()).header(header::ACCEPT, "application/json");
+        request = request.header(header::HOST, self.authority()).header(header::ACCEPT, accept);
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }

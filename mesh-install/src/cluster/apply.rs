@@ -51,7 +51,7 @@ pub enum ClusterError {
 
 /// How far a rollout is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Rollout {
+pub(super) enum Rollout {
     /// Every replica runs the newest version and is available.
     Done,
     /// Not yet, and why.
@@ -171,7 +171,7 @@ pub async fn wait(
 }
 
 /// How far a Deployment is.
-fn rollout(deployment: &Json) -> Rollout {
+pub(super) fn rollout(deployment: &Json) -> Rollout {
     let number = |path: &str| deployment.pointer(path).and_then(Json::as_u64).unwrap_or(0);
     let wanted = deployment.pointer("/spec/replicas").and_then(Json::as_u64).unwrap_or(1);
     let seen = number("/status/observedGeneration") >= number("/metadata/generation");
@@ -184,7 +184,7 @@ fn rollout(deployment: &Json) -> Rollout {
 }
 
 /// What keeps a container of these pods from running.
-fn troubles(pods: &Json) -> Option<String> {
+pub(super) fn troubles(pods: &Json) -> Option<String> {
     let pods = pods["items"].as_array()?.iter();
     let containers = pods.filter_map(|pod| pod.pointer("/status/containerStatuses")?.as_array()).flatten();
     let waiting = containers.filter_map(|container| container.pointer("/state/waiting"));
@@ -196,7 +196,7 @@ fn troubles(pods: &Json) -> Option<String> {
 }
 
 /// The path of an object.
-fn path(object: &Json) -> String {
+pub(super) fn path(object: &Json) -> String {
     format!("{}/{}", collection(object), word(object, "/metadata/name"))
 }
 
