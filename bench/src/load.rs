@@ -1,6 +1,6 @@
 //! A closed-loop HTTP/1.1 generator: N kept-alive connections, the next request when an answer is complete.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -54,6 +54,18 @@ fn until(to: SocketAddr, connections: usize, over: impl Fn(u64) -> bool) -> io::
         }
     }
     Ok(answers)
+}
+
+/// One small page, which the server ends by closing or by its length.
+pub(crate) fn page(from: SocketAddr, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(from)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(
+        format!("GET {path} HTTP/1.1\r\nhost: bench.test\r\nconnection: close\r\n\r\n").as_bytes(),
+    )?;
+    let mut text = String::new();
+    stream.take(1 << 20).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn send(poller: &mut Poller, token: u64) -> io::Result<()> {

@@ -12,12 +12,14 @@ mod origin;
 mod poller;
 mod relay;
 mod routes;
+mod served;
 
 const USAGE: &str = "usage: cargo run --release -p bench -- WHAT
 
   edit MESHCTL N  from an edit of a file to traffic, beside N other routes
   http1 MESHCTL   HTTP/1.1 keep-alive through a gateway: CPU per request as a ratio to a blind relay
   instructions MESHCTL  the same requests, in instructions of the gateway's process (needs valgrind)
+  served KUBECONFIG N...  from a new HTTPRoute in a cluster to traffic, beside N other routes
   routes          route choice at 1 to 40,000 routes, and one insert at 40,000 routes of one host";
 
 fn main() -> ExitCode {
@@ -49,6 +51,10 @@ fn run(words: &[&str]) -> io::Result<()> {
         ["routes"] => {
             routes::run();
             Ok(())
+        }
+        ["served", kubeconfig, sizes @ ..] => {
+            let sizes: Result<Vec<usize>, _> = sizes.iter().map(|size| size.parse()).collect();
+            served::run(&PathBuf::from(kubeconfig), &sizes.map_err(io::Error::other)?)
         }
         _ => Err(io::Error::other(USAGE)),
     }

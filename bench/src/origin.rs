@@ -1,6 +1,7 @@
 //! The bench's origin: one canned answer to every request head, and a count of them.
 
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 
 use crate::poller::{LISTENER, Poller, read_once, write_all};
 
@@ -15,8 +16,20 @@ pub(crate) fn answer() -> Vec<u8> {
 pub(crate) fn run() -> io::Result<()> {
     let listener = mesh_rt::net::listen_tcp((std::net::Ipv4Addr::LOCALHOST, 0).into(), false)?;
     crate::say(&listener.local_addr()?.port().to_string());
+    serve_all(&listener)
+}
+
+/// Serves in a thread of this process. Returns the port.
+pub(crate) fn start(address: SocketAddr) -> io::Result<u16> {
+    let listener = mesh_rt::net::listen_tcp(address, false)?;
+    let port = listener.local_addr()?.port();
+    std::thread::Builder::new().name("origin".to_owned()).spawn(move || serve_all(&listener))?;
+    Ok(port)
+}
+
+fn serve_all(listener: &TcpListener) -> io::Result<()> {
     let mut poller = Poller::new()?;
-    poller.listen(&listener)?;
+    poller.listen(listener)?;
     let (answer, mut buffer, mut tokens) = (answer(), vec![0; 64 * 1024], Vec::new());
     loop {
         poller.wait(&mut tokens)?;

@@ -35,6 +35,7 @@ use mesh_rt::SharedClock;
 use tokio::sync::watch;
 
 use crate::controller::View;
+use crate::serve::Counters;
 use crate::translate::Feature;
 
 /// Signs what the control plane writes with server-side apply.
@@ -77,6 +78,8 @@ pub(crate) struct Access {
     pub(crate) leading: watch::Receiver<bool>,
     /// What of our kinds the API server serves now, and in which version.
     pub(crate) served: watch::Receiver<Arc<Served>>,
+    /// What is counted.
+    pub(crate) counters: Arc<Counters>,
     /// The flags.
     pub(crate) config: Arc<ClusterConfig>,
     /// The time.

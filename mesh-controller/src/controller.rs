@@ -54,6 +54,8 @@ pub struct Controller {
     publisher: Publisher,
     too_large: BTreeMap<ResourceKey, Finding>,
     heard: Arc<Heard>,
+    /// What is wrong with the source as a whole.
+    unread: Vec<Finding>,
     view: watch::Sender<View>,
 }
 
@@ -68,6 +70,7 @@ impl Controller {
             publisher: Publisher::new(),
             too_large: BTreeMap::new(),
             heard: Arc::default(),
+            unread: Vec::new(),
             view: watch::Sender::new(View::default()),
         }
     }
@@ -147,6 +150,15 @@ impl Controller {
         });
     }
 
+    /// Takes what is wrong with the source as a whole, such as kinds that cannot be read.
+    pub fn complain(&mut self, unread: Vec<Finding>) {
+        if unread != self.unread {
+            self.unread = unread;
+            let findings = self.findings(&self.view.borrow().mesh);
+            self.view.send_modify(|view| view.findings = findings);
+        }
+    }
+
     /// Looks at the clock: certificates may have ended. To be called now and then.
     pub fn tick(&mut self) {
         self.update(Changes { time: self.now(), ..Changes::default() }, Moved::default());
@@ -190,7 +202,7 @@ impl Controller {
         own.extend(self.heard.findings(mesh));
         own.extend(self.too_large.values().cloned());
         locate(&mut own, &self.snapshot.store);
-        self.snapshot.findings.iter().cloned().chain(own).collect()
+        self.unread.iter().chain(self.snapshot.findings.iter()).cloned().chain(own).collect()
     }
 
     /// Gives streams what changed, encoded once. What is too large to be sent stays as it was, with a finding.

@@ -1,6 +1,8 @@
 //! The control plane's port: discovery and certificates over TLS. Who may ask is decided by the services.
 
+mod counters;
 mod own;
+mod process;
 mod readiness;
 mod standalone;
 mod tokens;
@@ -15,8 +17,9 @@ use mesh_ca::tls::{ClientAuth, PeerTls, TlsError, server_config};
 use mesh_xds::server::AdsService;
 use tokio::net::TcpListener;
 
+pub use counters::{Count, Counters};
 pub(crate) use own::{AbortOnDrop, listen_on, own_identity, roots_pem};
-pub use readiness::{Shown, readiness};
+pub use readiness::{Reading, Shown, readiness};
 pub use standalone::{Event, Standalone, StandaloneConfig, StandaloneError};
 pub use tokens::Tokens;
 

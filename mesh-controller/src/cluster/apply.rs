@@ -16,6 +16,7 @@ use super::{Access, Api, CallError, Fault};
 use crate::controller::View;
 use crate::objects::{Gateway, GatewayParameters, ObjectKind};
 use crate::provision::{APPLIED, MANAGED_BY, Piece, PieceKind, Plan, Provisioning, includes, pieces, wanted};
+use crate::serve::Count;
 use crate::status::StatusBody;
 use crate::store::Stored;
 
@@ -215,11 +216,13 @@ impl Applier {
         let Written { gateway, key, body, result } = written;
         match result {
             Ok(object) => {
+                self.access.counters.add(Count::GatewayWrites, key.0.as_str());
                 tracing::info!(%gateway, kind = key.0.as_str(), name = %key.1, "applied");
                 self.failures.remove(&key);
                 self.inventory.note(key, object);
             }
             Err(error) => {
+                self.access.counters.add(Count::GatewayFailures, key.0.as_str());
                 let count = self.failures.get(&key).filter(|f| f.body == body).map_or(0, |f| f.count + 1);
                 tracing::warn!(%gateway, %error, count, "a part of a gateway could not be applied");
                 if matches!(&error, ApplyError::Call(call) if call.fault() == Fault::NotFound) {

@@ -40,11 +40,12 @@ pub(crate) struct CallError {
     what: String,
     text: String,
     fault: Fault,
+    fields: Vec<String>,
 }
 
 impl CallError {
     pub(crate) fn new(what: impl Into<String>, fault: Fault, text: impl Into<String>) -> Self {
-        Self { what: what.into(), text: text.into(), fault }
+        Self { what: what.into(), text: text.into(), fault, fields: Vec::new() }
     }
 
     /// What a caller can do about it.
@@ -52,12 +53,21 @@ impl CallError {
         self.fault
     }
 
+    /// The fields that the server names, in one text.
+    pub(crate) fn fields(&self) -> String {
+        self.fields.join(", ")
+    }
+
     fn of(what: String, error: &kube::Error) -> Self {
-        let (fault, text) = match error {
-            kube::Error::Api(status) => (fault(status.code), status.message.clone()),
-            other => (Fault::Unavailable, chain(other)),
-        };
-        Self { what, text, fault }
+        match error {
+            kube::Error::Api(status) => {
+                let causes = status.details.iter().flat_map(|details| &details.causes);
+                let fields =
+                    causes.map(|cause| cause.field.clone()).filter(|field| !field.is_empty()).collect();
+                Self { what, text: status.message.clone(), fault: fault(status.code), fields }
+            }
+            other => Self::new(what, Fault::Unavailable, chain(other)),
+        }
     }
 }
 

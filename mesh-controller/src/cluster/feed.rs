@@ -11,13 +11,14 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use mesh_rt::random::Fast;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::client::{Api, CallError, Event, Fault};
 use super::holdings::{Update, is_older};
 use super::item;
 use super::served::Resource;
 use crate::objects::ObjectKind;
+use crate::serve::{Count, Counters, Reading};
 
 /// Objects per page of a list.
 const PAGE: usize = 500;
@@ -31,19 +32,50 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// Whether somebody still takes the updates.
 type Taken = Result<(), CallError>;
 
+/// Where feeds say how they fare. A copy says it in the same place.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Signs {
+    pub(super) reading: watch::Sender<Reading>,
+    pub(super) counters: Arc<Counters>,
+}
+
+impl Signs {
+    /// Counts a list or watch that failed. What passes by itself is no news.
+    pub(super) fn failed(&self, kind: &'static str, error: &CallError) {
+        self.counters.add(Count::WatchRestarts, kind);
+        if matches!(error.fault(), Fault::Forbidden | Fault::NotFound | Fault::Refused) {
+            self.note(kind, Some(error));
+        }
+    }
+
+    /// Notes why a kind cannot be read, or that it can.
+    pub(super) fn note(&self, kind: &'static str, problem: Option<&CallError>) {
+        let text = problem.map(ToString::to_string);
+        self.reading.send_if_modified(|reading| match text {
+            Some(text) if reading.problems.get(kind) == Some(&text) => false,
+            Some(text) => {
+                reading.problems.insert(kind, text);
+                true
+            }
+            None => reading.problems.remove(kind).is_some(),
+        });
+    }
+}
+
 /// The feed of one kind.
 pub(super) struct Feed {
     api: Api,
     resource: Resource,
     updates: mpsc::Sender<Update>,
+    signs: Signs,
     pauses: Pauses,
     /// The newest version that was seen.
     newest: Arc<str>,
 }
 
 impl Feed {
-    pub(super) fn new(api: Api, resource: Resource, updates: mpsc::Sender<Update>) -> Self {
-        Self { api, resource, updates, pauses: Pauses::default(), newest: Arc::from("") }
+    pub(super) fn new(api: Api, resource: Resource, updates: mpsc::Sender<Update>, signs: Signs) -> Self {
+        Self { api, resource, updates, signs, pauses: Pauses::default(), newest: Arc::from("") }
     }
 
     /// Runs until nobody takes the updates.
@@ -58,6 +90,7 @@ impl Feed {
                 Ok(version) => from = version,
                 Err(error) => {
                     let kind = self.resource.kind.as_str();
+                    self.signs.failed(kind, &error);
                     match self.pauses.is_first() {
                         true => tracing::warn!(kind, %error, "objects are not up to date; trying again"),
                         false => tracing::debug!(kind, %error, "objects are not up to date; trying again"),
@@ -90,7 +123,7 @@ impl Feed {
             let token = text(&page, "/metadata/continue");
             if token.is_empty() {
                 self.newest = Arc::clone(&version);
-                self.pauses.reset();
+                self.succeeded();
                 self.send(Update::List(self.resource.kind, items)).await?;
                 return Ok(version);
             }
@@ -110,7 +143,7 @@ impl Feed {
         while let Ok(Some(event)) = tokio::time::timeout(SILENCE, events.next()).await {
             let event = event?;
             any = true;
-            self.pauses.reset();
+            self.succeeded();
             self.take(event).await?;
         }
         match any {
@@ -138,6 +171,11 @@ impl Feed {
             }
         }
         Ok(())
+    }
+
+    fn succeeded(&mut self) {
+        self.pauses.reset();
+        self.signs.note(self.resource.kind.as_str(), None);
     }
 
     fn seen(&mut self, version: &Arc<str>) {

@@ -103,7 +103,7 @@ impl Holdings {
     }
 
     /// The kinds that are served and of which no list has come yet.
-    pub(super) fn missing<'s>(&self, served: &'s Served) -> impl Iterator<Item = &'s str> {
+    pub(super) fn missing(&self, served: &Served) -> impl Iterator<Item = &'static str> + use<> {
         let unlisted = served.iter().filter(|resource| !self.listed.contains(&resource.kind));
         unlisted.map(|resource| resource.kind.as_str()).collect::<Vec<_>>().into_iter()
     }

@@ -11,12 +11,13 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::client::{Api, CallError, Event, Fault};
-use super::feed::Pauses;
+use super::feed::{Pauses, Signs};
 use super::holdings::is_older;
 use crate::pods::Pod;
 use crate::serve::AbortOnDrop;
 
 const PATH: &str = "/api/v1/pods";
+const KIND: &str = "Pod";
 /// Pods per page of a list.
 const PAGE: usize = 500;
 /// How long a server keeps a watch, in seconds.
@@ -47,9 +48,9 @@ pub(super) struct Pods {
 
 impl Pods {
     /// Begins to read. Must be called within a tokio runtime.
-    pub(super) fn start(api: Api) -> Self {
+    pub(super) fn start(api: Api, signs: Signs) -> Self {
         let (sender, messages) = mpsc::channel(QUEUE);
-        let following = AbortOnDrop::spawn(follow(api, sender));
+        let following = AbortOnDrop::spawn(follow(api, sender, signs));
         Self { messages, known: BTreeSet::new(), _following: following }
     }
 
@@ -85,7 +86,7 @@ impl Pods {
     }
 }
 
-async fn follow(api: Api, messages: mpsc::Sender<Message>) {
+async fn follow(api: Api, messages: mpsc::Sender<Message>, signs: Signs) {
     let mut pauses = Pauses::default();
     let (mut newest, mut listed) = (String::new(), false);
     while !messages.is_closed() {
@@ -97,8 +98,10 @@ async fn follow(api: Api, messages: mpsc::Sender<Message>) {
             Ok(()) => {
                 listed = true;
                 pauses.reset();
+                signs.note(KIND, None);
             }
             Err(error) => {
+                signs.failed(KIND, &error);
                 if pauses.is_first() {
                     tracing::warn!(%error, "pods are not up to date; trying again");
                 }
@@ -195,7 +198,7 @@ mod tests {
                 fake::ok(json!({"metadata": version, "items": items}))
             }
         });
-        let mut pods = Pods::start(api);
+        let mut pods = Pods::start(api, Signs::default());
         let names = |changed: &Changed| -> Vec<(String, bool)> {
             changed.iter().map(|(name, pod)| (name.name.to_string(), pod.is_some())).collect()
         };

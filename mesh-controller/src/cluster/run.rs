@@ -10,7 +10,7 @@ use std::time::Duration;
 use mesh_ca::attest::{Attestor, Attestors, PeerSvidAttestor};
 use mesh_ca::store::StoreError;
 use mesh_ca::{Authority, AuthorityError, Policy};
-use mesh_model::{Finding, SpiffeId};
+use mesh_model::{FieldPath, Finding, ObjectName, Origin, Reason, SourceRef, SpiffeId};
 use mesh_rt::SharedClock;
 use mesh_xds::server::{AdsService, Fleet};
 use tokio::net::TcpListener;
@@ -26,7 +26,8 @@ use super::vault::{SealingError, Vault, sealing_key};
 use super::{Access, ClusterConfig, apply, roots, status};
 use crate::controller::{Controller, View};
 use crate::serve::{
-    AbortOnDrop, Event, ServeError, Services, Shown, listen_on, own_identity, readiness, serve,
+    AbortOnDrop, Counters, Event, Reading, ServeError, Services, Shown, listen_on, own_identity, readiness,
+    serve,
 };
 use crate::translate::{GatewayAddresses, Settings};
 
@@ -99,8 +100,9 @@ impl Cluster {
         let authority = open_authority(&api, &config, &clock).await?;
         let identity = SpiffeId::for_service_account(&config.trust_domain, &config.namespace, ACCOUNT)?;
         let controller = Controller::new(settings(&config), clock.clone());
-        let source = Source::start(api.clone());
-        let pods = Pods::start(api.clone());
+        let counters: Arc<Counters> = Arc::default();
+        let source = Source::start(api.clone(), Arc::clone(&counters));
+        let pods = Pods::start(api.clone(), source.signs());
         let (election, alone) = match config.leader_election {
             true => {
                 let election = Election::new(api.clone(), &config.namespace, &config.replica, clock.clone());
@@ -114,7 +116,7 @@ impl Cluster {
             (None, None) => watch::Sender::new(true).subscribe(),
         };
         let (view, served) = (controller.watch(), source.served());
-        let access = Access { api, view, leading, served, config: Arc::new(config), clock };
+        let access = Access { api, view, leading, served, counters, config: Arc::new(config), clock };
         let ads = controller.ads();
         Ok(Self {
             controller,
@@ -152,14 +154,20 @@ impl Cluster {
     ) -> Result<(), ClusterError> {
         let Self { controller, source, pods, access, authority, identity, ads, .. } = self;
         let (listener, ready, election) = (self.listener, self.ready, self.election);
-        let shown =
-            Shown { view: controller.watch(), cache: controller.cache().clone(), fleet: ads.fleet().clone() };
+        let shown = Shown {
+            view: controller.watch(),
+            cache: controller.cache().clone(),
+            fleet: ads.fleet().clone(),
+            counters: Arc::clone(&access.counters),
+            leading: Some(access.leading.clone()),
+            reading: Some(source.reading()),
+        };
         if let Ok(address) = listener.local_addr() {
             tell(Event::Serving { address, readiness: ready.local_addr().ok() });
         }
         let (refused, refusals) = watch::channel(Arc::default());
         let proxies = status::Proxies { cache: controller.cache().clone(), fleet: ads.fleet().clone() };
-        let reporting = status::run(access.clone(), proxies, refusals, Arc::default());
+        let reporting = status::run(access.clone(), proxies, refusals);
         let (peer, renewing) = own_identity(&authority, &identity)?;
         let mut tasks = vec![
             renewing,
@@ -221,6 +229,7 @@ async fn follow(
     // Objects come after the first list of pods: with endpoints it must be known which of them are meshed.
     controller.take_pods(pods.next().await);
     let mut heard = fleet.watch();
+    let mut reading = source.reading();
     let mut ticks = tokio::time::interval(TICK);
     let mut told: Option<Arc<[Finding]>> = None;
     let view = controller.watch();
@@ -229,6 +238,10 @@ async fn follow(
             (snapshot, changed) = source.next() => controller.take_changed(snapshot, changed),
             changed = pods.next() => controller.take_pods(changed),
             Ok(()) = heard.changed() => controller.hear(&fleet),
+            Ok(()) = reading.changed() => {
+                let unread = unread(&reading.borrow_and_update());
+                controller.complain(unread);
+            }
             _ = ticks.tick() => controller.tick(),
         }
         let findings = Arc::clone(&view.borrow().findings);
@@ -237,6 +250,16 @@ async fn follow(
             told = Some(findings);
         }
     }
+}
+
+/// Kinds that cannot be read, as findings.
+fn unread(reading: &Reading) -> Vec<Finding> {
+    let problems = reading.problems.iter().map(|(kind, problem)| {
+        let whole = SourceRef::new(*kind, ObjectName::new("", ""), Origin::Builtin);
+        let text = format!("objects of this kind cannot be read: {problem}");
+        Finding::error(Reason::Unreadable, &whole, FieldPath::root(), text)
+    });
+    problems.collect()
 }
 
 /// The authority that all replicas share. A server that cannot be reached is waited for, and so is another

@@ -10,11 +10,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::client::Api;
 use super::definitions;
 use super::discovery::discover;
-use super::feed::{Feed, Pauses};
+use super::feed::{Feed, Pauses, Signs};
 use super::holdings::{Holdings, Update};
 use super::served::{Resource, Served};
 use crate::objects::ObjectKind;
-use crate::serve::AbortOnDrop;
+use crate::serve::{AbortOnDrop, Counters, Reading};
 use crate::source::Snapshot;
 use crate::store::ObjectKey;
 
@@ -33,23 +33,35 @@ pub(super) struct Source {
     served: watch::Receiver<Arc<Served>>,
     holdings: Holdings,
     complete: bool,
+    signs: Signs,
     _discovering: AbortOnDrop,
 }
 
 impl Source {
     /// Begins to read. Must be called within a tokio runtime.
-    pub(super) fn start(api: Api) -> Self {
+    pub(super) fn start(api: Api, counters: Arc<Counters>) -> Self {
         let (updates, receiver) = mpsc::channel(QUEUE);
         let (served_sender, served) = watch::channel(Arc::default());
-        let feeds = Feeds { api, updates, running: BTreeMap::new() };
+        let signs = Signs { counters, ..Signs::default() };
+        let feeds = Feeds { api, updates, signs: signs.clone(), running: BTreeMap::new() };
         let discovering = AbortOnDrop::spawn(feeds.run(served_sender));
         let holdings = Holdings::default();
-        Self { updates: receiver, served, holdings, complete: false, _discovering: discovering }
+        Self { updates: receiver, served, holdings, complete: false, signs, _discovering: discovering }
     }
 
     /// Follows which kinds are served.
     pub(super) fn served(&self) -> watch::Receiver<Arc<Served>> {
         self.served.clone()
+    }
+
+    /// Where it is said what is not read; others who read say it there, too.
+    pub(super) fn signs(&self) -> Signs {
+        self.signs.clone()
+    }
+
+    /// Follows what is not read, and why.
+    pub(super) fn reading(&self) -> watch::Receiver<Reading> {
+        self.signs.reading.subscribe()
     }
 
     /// The next snapshot with the objects that changed since the one before; whatever is queued goes into one.
@@ -65,9 +77,12 @@ impl Source {
             }
             if !self.complete {
                 let served = Arc::clone(&self.served.borrow());
-                let missing: Vec<&str> = self.holdings.missing(&served).collect();
+                let missing: BTreeSet<&'static str> = self.holdings.missing(&served).collect();
                 self.complete = missing.is_empty() && served.iter().next().is_some();
                 tracing::debug!(?missing, "reading");
+                self.signs.reading.send_if_modified(|reading| {
+                    std::mem::replace(&mut reading.waiting, missing.clone()) != missing
+                });
             }
             if self.complete {
                 return self.holdings.snapshot();
@@ -89,6 +104,7 @@ impl Source {
 struct Feeds {
     api: Api,
     updates: mpsc::Sender<Update>,
+    signs: Signs,
     running: BTreeMap<ObjectKind, (Resource, AbortOnDrop)>,
 }
 
@@ -133,12 +149,14 @@ impl Feeds {
             }
             self.running.remove(&kind);
             if now.is_none() {
+                self.signs.note(kind.as_str(), None);
                 let _ = self.updates.send(Update::Unserved(kind)).await;
             }
         }
         for resource in served.iter() {
             self.running.entry(resource.kind).or_insert_with(|| {
-                let feed = Feed::new(self.api.clone(), resource.clone(), self.updates.clone());
+                let feed =
+                    Feed::new(self.api.clone(), resource.clone(), self.updates.clone(), self.signs.clone());
                 (resource.clone(), AbortOnDrop::spawn(feed.run()))
             });
         }

@@ -6,7 +6,6 @@ mod gateways;
 mod merge;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use futures_util::StreamExt as _;
@@ -19,6 +18,7 @@ use super::apply::Refusals;
 use super::{Access, Api, CallError, Fault};
 use crate::controller::View;
 use crate::objects::{ObjectKind, Timestamp};
+use crate::serve::Count;
 use crate::status::ObjectStatus;
 use crate::store::ObjectKey;
 use crate::translate::Settings;
@@ -28,17 +28,6 @@ pub(super) use gateways::Proxies;
 use desk::{Desk, Known, Write};
 use gateways::Gateways;
 use merge::Pen;
-
-/// What was written, as numbers.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    /// Statuses that the server took.
-    pub(crate) writes: AtomicU64,
-    /// Writes that somebody else's write overtook.
-    pub(crate) conflicts: AtomicU64,
-    /// Writes that failed.
-    pub(crate) failures: AtomicU64,
-}
 
 /// A write with what came of it.
 struct Outcome {
@@ -58,7 +47,6 @@ struct Writer {
     seen: Option<u64>,
     /// Signs what is said about service parents.
     mesh_controller: String,
-    tally: Arc<Tally>,
 }
 
 /// What happened since the last look.
@@ -74,14 +62,9 @@ enum News {
 }
 
 /// Writes for ever.
-pub(super) async fn run(
-    access: Access,
-    proxies: Proxies,
-    refusals: watch::Receiver<Arc<Refusals>>,
-    tally: Arc<Tally>,
-) {
+pub(super) async fn run(access: Access, proxies: Proxies, refusals: watch::Receiver<Arc<Refusals>>) {
     let mut answers = proxies.fleet.watch();
-    let mut writer = Writer::new(access, proxies, refusals, tally);
+    let mut writer = Writer::new(access, proxies, refusals);
     let mut calls: FuturesUnordered<BoxFuture<'static, Outcome>> = FuturesUnordered::new();
     let mut news = News::Anything;
     loop {
@@ -125,12 +108,7 @@ async fn until(wake: Option<Instant>, now: Instant) {
 }
 
 impl Writer {
-    fn new(
-        access: Access,
-        proxies: Proxies,
-        refusals: watch::Receiver<Arc<Refusals>>,
-        tally: Arc<Tally>,
-    ) -> Self {
+    fn new(access: Access, proxies: Proxies, refusals: watch::Receiver<Arc<Refusals>>) -> Self {
         Self {
             access,
             desk: Desk::default(),
@@ -139,7 +117,6 @@ impl Writer {
             view: View::default(),
             seen: None,
             mesh_controller: Settings::default().mesh_controller_name,
-            tally,
         }
     }
 
@@ -178,7 +155,7 @@ impl Writer {
         let known = self.desk.known(key, watched);
         // The object was edited since: what was judged is out of date.
         if known.generation > generation {
-            return self.desk.want(key, None);
+            return self.desk.want(key, None, now);
         }
         let now_text = to_seconds(self.access.clock.wall());
         let config = Arc::clone(&self.access.config);
@@ -188,20 +165,20 @@ impl Writer {
                 let refusals = self.refusals.borrow().clone();
                 let context = (&self.view, &*refusals);
                 let Some(status) = self.gateways.finished(status, context, (&self.access, now)) else {
-                    return self.desk.want(key, None);
+                    return self.desk.want(key, None, now);
                 };
                 spoken(&status)
             }
             None => match silence(key.kind, &known.status, &pen) {
                 Some(nothing) => nothing,
-                None => return self.desk.want(key, None),
+                None => return self.desk.want(key, None, now),
             },
         };
         let write = match pen.merge(&known.status, &ours) {
             Ok(status) if status != known.status => Some(Write { version: known.version, status }),
             Ok(_) | Err(merge::Newer) => None,
         };
-        self.desk.want(key, write);
+        self.desk.want(key, write, now);
     }
 
     /// A call that writes; none when the kind is not served any more.
@@ -232,26 +209,27 @@ impl Writer {
     fn note(&mut self, outcome: Outcome) {
         let Outcome { key, write, result } = outcome;
         let now = self.access.clock.monotonic();
-        let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
+        let count = |count: Count| self.access.counters.add(count, key.kind.as_str());
         match result {
             Ok(object) => {
-                count(&self.tally.writes);
+                count(Count::StatusWrites);
                 self.desk.written(&key, (now, &write), known(&object));
             }
             Err((error, there)) => match error.fault() {
                 Fault::Conflict => {
-                    count(&self.tally.conflicts);
-                    self.desk.overtaken(&key, there.as_ref().map(known));
+                    count(Count::StatusConflicts);
+                    self.desk.overtaken(&key, (now, there.as_ref().map(known)));
                 }
                 Fault::NotFound => self.desk.drop(&key),
                 Fault::Refused => {
-                    count(&self.tally.failures);
-                    tracing::error!(%error, "a status is not what the server takes");
-                    self.desk.drop(&key);
+                    count(Count::StatusRefusals);
+                    let (kind, object, field) = (key.kind.as_str(), &key.name, error.fields());
+                    tracing::error!(kind, %object, field, %error, "a status is not what the server takes");
+                    self.desk.refused(&key, (now, &write));
                     return;
                 }
                 Fault::Forbidden | Fault::Gone | Fault::Unavailable => {
-                    count(&self.tally.failures);
+                    count(Count::StatusFailures);
                     tracing::warn!(%error, "a status could not be written; trying again");
                     self.desk.failed(&key, (now, write));
                     return;

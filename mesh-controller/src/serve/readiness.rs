@@ -1,8 +1,9 @@
 //! Readiness and metrics over plain HTTP: `/ready` and `/metrics`. Nothing can be changed here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -16,6 +17,7 @@ use mesh_xds::server::Fleet;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::{Counters, process};
 use crate::controller::View;
 
 /// What is shown.
@@ -27,6 +29,37 @@ pub struct Shown {
     pub cache: ResourceCache,
     /// Who is connected.
     pub fleet: Fleet,
+    /// What was counted.
+    pub counters: Arc<Counters>,
+    /// Whether this replica writes, where there may be several.
+    pub leading: Option<watch::Receiver<bool>>,
+    /// What is not read, where objects are read kind by kind.
+    pub reading: Option<watch::Receiver<Reading>>,
+}
+
+/// What of an API server has not been read yet, and what cannot be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Kinds of which no list has come yet.
+    pub waiting: BTreeSet<&'static str>,
+    /// By kind: why it cannot be read.
+    pub problems: BTreeMap<&'static str, String>,
+}
+
+impl Reading {
+    /// What is waited for, in one line.
+    pub(crate) fn waits(&self) -> String {
+        let waits = |kind: &&str| match self.problems.get(kind) {
+            Some(problem) => format!("{kind} ({problem})"),
+            None => (*kind).to_owned(),
+        };
+        let kinds: BTreeSet<&str> = self.waiting.iter().chain(self.problems.keys()).copied().collect();
+        let waiting: Vec<String> = kinds.iter().map(waits).collect();
+        match waiting.is_empty() {
+            true => "not every object has been read yet\n".to_owned(),
+            false => format!("not every object has been read yet; waiting for {}\n", waiting.join(", ")),
+        }
+    }
 }
 
 /// Serves until it is dropped.
@@ -49,7 +82,10 @@ fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
     let (status, text) = match request.uri().path() {
         "/metrics" => (StatusCode::OK, metrics(shown)),
         "/ready" if shown.cache.snapshot().is_synced() => (StatusCode::OK, "ready\n".to_owned()),
-        "/ready" => (StatusCode::SERVICE_UNAVAILABLE, "not every object has been read yet\n".to_owned()),
+        "/ready" => {
+            let reading = shown.reading.as_ref().map(|reading| reading.borrow().clone());
+            (StatusCode::SERVICE_UNAVAILABLE, reading.unwrap_or_default().waits())
+        }
         _ => (StatusCode::NOT_FOUND, "there are /ready and /metrics\n".to_owned()),
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));
@@ -74,14 +110,33 @@ fn metrics(shown: &Shown) -> String {
         *findings.entry(severity).or_default() += 1;
     }
     let mut text = String::new();
-    gauge(&mut text, "mesh_controller_objects", "Objects in force.", [(String::new(), view.store.len())]);
     let labelled = |name: &str, (value, count): (&str, usize)| (format!("{{{name}=\"{value}\"}}"), count);
+    let mut objects: BTreeMap<&str, usize> = BTreeMap::new();
+    for key in view.store.keys() {
+        *objects.entry(key.kind.as_str()).or_default() += 1;
+    }
+    let objects = objects.into_iter().map(|pair| labelled("kind", pair));
+    gauge(&mut text, "mesh_controller_objects", "Objects in force.", objects);
     let kinds = resources.into_iter().map(|pair| labelled("kind", pair));
     gauge(&mut text, "mesh_controller_resources", "Resources that proxies are told of.", kinds);
     let severities = findings.into_iter().map(|pair| labelled("severity", pair));
     gauge(&mut text, "mesh_controller_findings", "What is wrong with the input.", severities);
     let proxies = shown.fleet.proxies().len();
     gauge(&mut text, "mesh_controller_proxies", "Connected proxies.", [(String::new(), proxies)]);
+    if let Some(leading) = &shown.leading {
+        let leads = usize::from(*leading.borrow());
+        let help = "Whether this replica writes statuses and gateways.";
+        gauge(&mut text, "mesh_controller_leader", help, [(String::new(), leads)]);
+    }
+    if let Some(reading) = &shown.reading {
+        let reading = reading.borrow();
+        let help = "Kinds that cannot be read, or have not been yet.";
+        let kinds: BTreeSet<&str> = reading.waiting.iter().chain(reading.problems.keys()).copied().collect();
+        let kinds = kinds.into_iter().map(|kind| labelled("kind", (kind, 1)));
+        gauge(&mut text, "mesh_controller_unread", help, kinds);
+    }
+    shown.counters.write(&mut text);
+    process::write(&mut text);
     text
 }
 

@@ -180,6 +180,9 @@ impl Standalone {
             view: self.controller.watch(),
             cache: self.controller.cache().clone(),
             fleet: self.ads.fleet().clone(),
+            counters: Arc::default(),
+            leading: None,
+            reading: None,
         };
         let ready = ready.map(|listener| AbortOnDrop::spawn(readiness(listener, shown)));
         let rotating = AbortOnDrop::spawn(Arc::clone(&self.authority).run());

@@ -40,7 +40,7 @@ async fn run(answers: Vec<Answer>) -> (Vec<String>, Vec<Call>) {
     });
     let (updates, mut receiver) = mpsc::channel(64);
     let resource = Resource { kind: ObjectKind::ConfigMap, version: "v1", plural: "configmaps".to_owned() };
-    let feed = tokio::spawn(Feed::new(api, resource, updates).run());
+    let feed = tokio::spawn(Feed::new(api, resource, updates, Signs::default()).run());
     finished.recv().await;
     feed.abort();
     let mut shown = Vec::new();

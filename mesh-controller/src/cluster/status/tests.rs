@@ -57,12 +57,13 @@ impl Plane {
             view: controller.watch(),
             leading: watch::Sender::new(true).subscribe(),
             served: watch::Sender::new(Arc::new(Served::default())).subscribe(),
+            counters: Arc::default(),
             config: Arc::new(config),
             clock,
         };
         let proxies = Proxies { cache: controller.cache().clone(), fleet: controller.ads().fleet().clone() };
         let refusals = watch::Sender::new(Arc::default()).subscribe();
-        let writer = Writer::new(access, proxies, refusals, Arc::default());
+        let writer = Writer::new(access, proxies, refusals);
         Self { holdings: Holdings::default(), controller, writer, version: 0 }
     }
 
