@@ -7,13 +7,11 @@ pub mod cluster;
 pub mod controller;
 pub mod inject;
 pub mod local;
-pub mod names;
 pub mod pods;
-pub mod provision;
 pub mod serve;
-pub mod status;
 pub mod translate;
 
 pub use mesh_objects::{self as objects, schema};
+pub use mesh_provision::{self as provision, names, status};
 pub use mesh_source::{self as source, store};
 pub use mesh_yaml as yaml;

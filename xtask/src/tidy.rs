@@ -32,9 +32,19 @@ const PRODUCT: &[(&str, &[&str])] = &[
     ("mesh-yaml", &["mesh-model"]),
     ("mesh-objects", &["mesh-model", "mesh-yaml"]),
     ("mesh-source", &["mesh-model", "mesh-yaml", "mesh-objects"]),
+    ("mesh-provision", &["mesh-model", "mesh-objects", "mesh-source"]),
     (
         "mesh-controller",
-        &["mesh-rt", "mesh-yaml", "mesh-objects", "mesh-source", "mesh-model", "mesh-xds", "mesh-ca"],
+        &[
+            "mesh-rt",
+            "mesh-yaml",
+            "mesh-objects",
+            "mesh-source",
+            "mesh-provision",
+            "mesh-model",
+            "mesh-xds",
+            "mesh-ca",
+        ],
     ),
     ("mesh-install", &["mesh-yaml", "mesh-objects"]),
     (

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use crate::objects::{Gateway, Service};
 use crate::status::StatusAddress;
+use mesh_objects::{Gateway, Service};
 
 /// As many addresses as a status may have.
 const MOST: usize = 16;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::address::wanted;
 use super::{Build, Piece, PieceKind, bound, selector};
-use crate::objects::service::ServiceType;
+use mesh_objects::service::ServiceType;
 
 impl Build<'_> {
     pub(super) fn service(&self) -> Piece {

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use super::{Build, Piece, PieceKind, ROOTS, ROOTS_KEY, account, selector};
 
 /// The mesh's roots, as the proxy reads them.
-pub(crate) const ROOTS_FILE: &str = "/var/run/mesh/roots.pem";
+pub const ROOTS_FILE: &str = "/var/run/mesh/roots.pem";
 /// The token with which the proxy introduces itself.
-pub(crate) const TOKEN_FILE: &str = "/var/run/secrets/mesh/token";
+pub const TOKEN_FILE: &str = "/var/run/secrets/mesh/token";
 /// What the proxy keeps for a start without controller; in memory, for it holds keys.
-pub(crate) const STATE_FOLDER: &str = "/var/lib/mesh/state";
+pub const STATE_FOLDER: &str = "/var/lib/mesh/state";
 /// Seconds from the loss of readiness to the closing of listeners.
 pub(super) const LAME_DUCK: u32 = 3;
 /// Seconds from the begin of a drain to the cut.
@@ -18,7 +18,7 @@ pub(super) const DEADLINE: u32 = 30;
 /// Metrics and readiness of every proxy.
 const HEALTH_PORT: u16 = 15_020;
 /// Who may ask for the token.
-pub(crate) const AUDIENCE: &str = "mesh-ca";
+pub const AUDIENCE: &str = "mesh-ca";
 /// No account of the image's system.
 const USER: u32 = 65_532;
 

@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use super::address::{assigned, satisfied};
-use crate::objects::{Gateway, Service};
 use crate::status::{Condition, StatusBody};
+use mesh_objects::{Gateway, Service};
 
 /// What is known of a gateway's proxies and the way to them.
 #[derive(Debug, Clone, Copy)]
@@ -85,8 +85,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::objects::{Object, ObjectKind, Typed};
     use crate::status::ListenerStatus;
+    use mesh_objects::{Object, ObjectKind, Typed};
 
     fn object<T: Typed + Clone>(value: Value) -> T {
         let object = Object::parse(T::KIND, value).expect("a complete object");

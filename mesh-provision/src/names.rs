@@ -11,8 +11,8 @@ const KEPT: usize = 52;
 /// SHA-256.
 ///
 /// ```
-/// assert_eq!(mesh_controller::names::bounded("edge-mesh"), "edge-mesh");
-/// assert_eq!(mesh_controller::names::bounded(&"a".repeat(64)).len(), 63);
+/// assert_eq!(mesh_provision::names::bounded("edge-mesh"), "edge-mesh");
+/// assert_eq!(mesh_provision::names::bounded(&"a".repeat(64)).len(), 63);
 /// ```
 pub fn bounded(name: &str) -> String {
     if name.len() <= MAX { name.to_owned() } else { hashed(name) }
@@ -21,8 +21,8 @@ pub fn bounded(name: &str) -> String {
 /// As [`bounded`], for names that must be a DNS label (RFC 1035): no dots, and a letter first.
 ///
 /// ```
-/// assert_eq!(mesh_controller::names::dns_label("edge-mesh"), "edge-mesh");
-/// assert!(mesh_controller::names::dns_label("1.edge").starts_with("g-1-edge-"));
+/// assert_eq!(mesh_provision::names::dns_label("edge-mesh"), "edge-mesh");
+/// assert!(mesh_provision::names::dns_label("1.edge").starts_with("g-1-edge-"));
 /// ```
 pub fn dns_label(name: &str) -> String {
     let letter_first = name.starts_with(|first: char| first.is_ascii_lowercase());

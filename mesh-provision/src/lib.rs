@@ -1,27 +1,30 @@
 //! From a gateway to what runs for it in a cluster: an account, a configuration, proxies, and a service before
 //! them, as JSON. Pure; who writes it to an API server is no matter here.
 //!
-//! Listeners reach the proxies by discovery. A changed listener edits the service and restarts nothing.
+//! Listeners reach the proxies by discovery. A changed listener edits the service and restarts nothing. Beside it is what is reported about objects, for whether a gateway is reached decides that.
+#![doc = include_str!("../README.md")]
 
 mod address;
 mod compare;
+pub mod names;
 mod pod;
 mod reach;
 mod service;
+pub mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_model::{ObjectName, SpiffeId, Transport, TrustDomain};
+use mesh_objects::Gateway;
+use mesh_objects::meta::TextMap;
+use mesh_objects::parameters::GatewayParametersSpec;
 use serde_json::{Value, json};
 
 use crate::names::{bounded, dns_label};
-use crate::objects::Gateway;
-use crate::objects::meta::TextMap;
-use crate::objects::parameters::GatewayParametersSpec;
 
 pub use address::{assigned, wanted};
 pub use compare::{fingerprint, includes};
-pub(crate) use pod::{AUDIENCE, ROOTS_FILE, STATE_FOLDER, TOKEN_FILE};
+pub use pod::{AUDIENCE, ROOTS_FILE, STATE_FOLDER, TOKEN_FILE};
 pub use reach::{Answer, Reach, finish};
 
 /// The label of everything that belongs to a gateway (Gateway API, GEP-1762).

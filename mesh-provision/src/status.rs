@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use mesh_model::{ObjectName, Reason};
 
-use crate::objects::{ObjectKind, ParentReference};
-use crate::store::ObjectKey;
+use mesh_objects::{ObjectKind, ParentReference};
+use mesh_source::store::ObjectKey;
 
 /// The statuses of all objects, ordered by kind and name. A copy shares everything.
 #[derive(Debug, Clone, Default)]
@@ -28,7 +28,7 @@ impl Statuses {
     }
 
     /// Replaces the status of an object, or takes it away.
-    pub(crate) fn set(&mut self, key: ObjectKey, status: Option<Arc<ObjectStatus>>) {
+    pub fn set(&mut self, key: ObjectKey, status: Option<Arc<ObjectStatus>>) {
         match status {
             Some(status) => self.0.insert_mut(key, status),
             None => drop(self.0.remove_mut(&key)),
