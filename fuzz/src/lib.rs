@@ -5,6 +5,7 @@
 //! that every target finds its own within a minute: a target that cannot is blind.
 
 pub mod controller;
+pub mod http1;
 pub mod model;
 pub mod peers;
 pub mod wire;
@@ -21,6 +22,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("client_hello", peers::client_hello),
     ("duration", model::duration),
     ("host_pattern", model::host_pattern),
+    ("http1", http1::http1),
     ("http_head", wire::http_head),
     ("identity", model::identity),
     ("last_good", wire::last_good),

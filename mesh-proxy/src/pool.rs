@@ -9,12 +9,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
+use mesh_http1_tokio::RawIo;
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
-use crate::http::Body;
-use crate::http::raw::RawIo;
+use crate::http::{Body, Incoming};
 use crate::upstream::{Connect, ConnectError, Speaks, Upstream};
 
 mod h1;
@@ -135,7 +134,7 @@ impl<C: Connect> Pool<C> {
     async fn open_http1(&self, upstream: &Upstream, slot: &Slot) -> Result<Lease, ConnectError> {
         let opened = Box::pin(async {
             let io = self.open(upstream).await?;
-            h1::handshake(io, &slot.http1).await.map_err(|problem| broken(upstream, problem))
+            Ok(h1::begin(Box::new(io), &slot.http1))
         });
         opened.await.map(|held| Lease(Held::One(held)))
     }
@@ -184,6 +183,7 @@ impl Lease {
             }
             Held::Shared(held) => {
                 let (response, held) = held.send(request).await?;
+                let response = response.map(Incoming::from);
                 Ok(Answer { response, give_back: GiveBack(Some(Held::Shared(held))) })
             }
         }
@@ -199,9 +199,9 @@ impl GiveBack {
     }
 
     /// After 101 the raw bytes of an HTTP/1 connection; `None` for HTTP/2, where the answer carries them.
-    pub(crate) async fn into_raw(mut self) -> Option<Box<dyn RawIo>> {
+    pub(crate) fn into_raw(mut self) -> Option<Box<dyn RawIo>> {
         match self.0.take() {
-            Some(Held::One(held)) => held.into_raw().await,
+            Some(Held::One(held)) => Some(held.into_raw()),
             _ => None,
         }
     }

@@ -10,12 +10,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 mod replay;
 mod tail;
 mod tee;
+
+use super::incoming::{Broken, Incoming};
 
 pub(crate) use replay::{Reader, Replay};
 pub(crate) use tail::Tail;
@@ -27,7 +28,7 @@ pub(crate) use tee::{Copy, tee};
 pub enum BodyError {
     /// The sender broke it off, or it breaks the protocol.
     #[error("the body was broken off: {0}")]
-    Broken(#[from] hyper::Error),
+    Broken(#[from] Broken),
     /// The copy could not keep up with the original.
     #[error("the copy was too slow")]
     CopyTooSlow,

@@ -7,14 +7,14 @@ use http::header::COOKIE;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
-use hyper::body::Incoming;
 use hyper::ext::Protocol;
+use mesh_http1_tokio::RawIo;
 use mesh_model::{Authority, RequestHead};
 
 use super::body::{Body, Course, Received, Tail};
 use super::head::Accepted;
+use super::incoming::Incoming;
 use super::names;
-use super::raw::RawIo;
 use crate::upstream::{Security, Speaks, Upstream};
 
 /// The head of a request as it will be sent.

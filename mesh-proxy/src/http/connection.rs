@@ -9,26 +9,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use mesh_http1_tokio::{Prefixed, RawIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{Body, Tail};
 use super::call::{Reply, is_grpc};
 use super::downstream::Downstream;
 use super::error::Error;
 use super::head::{MAX_HEAD, strip_connection};
-use super::local::{Local, OneAtATime};
-use super::raw::{Prefixed, RawIo};
+use super::incoming::Incoming;
+use super::local::Local;
 use super::record::{Record, Seen};
-use super::screen::{Hold, Screen};
 use super::sniff::{Sniffed, sniff};
 use super::stack::Stack;
 use super::tunnel::Tunnel;
-use super::{answer, roles};
+use super::{answer, http1, roles};
 use crate::scope::Scope;
 use crate::upstream::Connect;
 
@@ -39,10 +38,6 @@ const PENDING_RESETS: usize = 64;
 /// Streams that this side may reset because of what the peer did (MadeYouReset).
 const LOCAL_RESETS: usize = 1024;
 
-/// A refused client is listened to for this long, and for so many bytes.
-const LINGER: Duration = Duration::from_millis(500);
-const LINGER_BYTES: usize = 256 * 1024;
-
 /// One client connection.
 #[derive(Debug)]
 pub(crate) struct Line<C> {
@@ -51,12 +46,8 @@ pub(crate) struct Line<C> {
     seen: Rc<Seen>,
     /// The backend's end of a changed protocol, until the client's end is free.
     tunnel: RefCell<Option<Tunnel>>,
-    /// Of HTTP/1: bytes behind a wish for another protocol.
-    hold: RefCell<Option<Rc<Hold>>>,
     /// Requests so far.
     requests: Cell<u64>,
-    /// HTTP/1 clients are asked to go elsewhere.
-    leaving: Cell<bool>,
     /// The client's address as a gateway tells it to backends.
     pub(crate) client: Option<HeaderValue>,
 }
@@ -77,10 +68,9 @@ pub async fn serve<I, C>(
     let first_byte = stack.limits.first_byte;
     let downstream = Arc::new(downstream);
     let seen = Rc::new(Seen::new(&stack.observer, &downstream));
-    let (tunnel, hold, requests) = (RefCell::default(), RefCell::default(), Cell::default());
+    let (tunnel, requests) = (RefCell::default(), Cell::default());
     let client = HeaderValue::try_from(downstream.facts.source.to_canonical().to_string()).ok();
-    let line =
-        Rc::new(Line { stack, downstream, seen, tunnel, hold, requests, leaving: false.into(), client });
+    let line = Rc::new(Line { stack, downstream, seen, tunnel, requests, client });
     let mut drain = pin!(drain);
     let sniffed = tokio::select! {
         biased;
@@ -88,74 +78,11 @@ pub async fn serve<I, C>(
         () = &mut drain => return,
     };
     match sniffed {
-        Ok(Ok(Sniffed::Http1(io))) => serve_http1(io, line, pin!(leaving), drain).await,
+        Ok(Ok(Sniffed::Http1(io))) => http1::serve(io, line, (pin!(leaving), drain)).await,
         Ok(Ok(Sniffed::Http2(io))) => serve_http2(io, line, drain).await,
         // Nothing was asked, so nothing is answered.
         Ok(Err(_)) | Err(_) => {}
     }
-}
-
-async fn serve_http1<I, C>(
-    io: Prefixed<I>,
-    line: Rc<Line<C>>,
-    mut leaving: Pin<&mut impl Future<Output = ()>>,
-    mut drain: Pin<&mut impl Future<Output = ()>>,
-) where
-    I: AsyncRead + AsyncWrite + Unpin + 'static,
-    C: Connect,
-{
-    let io = Screen::new(io, line.stack.limits.head);
-    *line.hold.borrow_mut() = Some(io.hold());
-    let served = Rc::clone(&line);
-    let service = OneAtATime::new(move |request| handle(Rc::clone(&served), request));
-    // The codec's own limit of header lines is ours too; named, it would cost an allocation for each head.
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(line.stack.limits.idle)
-        .max_header_size(MAX_HEAD)
-        .max_buf_size(2 * MAX_HEAD)
-        .serve_connection(TokioIo::new(io), service);
-    let mut draining = false;
-    let ended = std::future::poll_fn(|cx| {
-        if !line.leaving.get() && leaving.as_mut().poll(cx).is_ready() {
-            line.leaving.set(true);
-        }
-        if !draining && drain.as_mut().poll(cx).is_ready() {
-            draining = true;
-            Pin::new(&mut connection).graceful_shutdown();
-        }
-        connection.poll_without_shutdown(cx)
-    });
-    let clean = ended.await.is_ok();
-    let parts = connection.into_parts();
-    let mut io = parts.io.into_inner();
-    let tunnel = line.tunnel.borrow_mut().take();
-    match tunnel {
-        Some(tunnel) if clean => tunnel.run(io.into_raw(&parts.read_buf)).await,
-        _ => {
-            let refused = io.refused();
-            let _ = io.shutdown().await;
-            if refused {
-                linger(io.into_raw(&parts.read_buf)).await;
-            }
-        }
-    }
-}
-
-/// Reads what a refused client still sends, for a while: closing over unread bytes would reset the
-/// connection, and the client might not see why it was refused (RFC 9112, section 9.6).
-async fn linger(mut io: impl AsyncRead + Unpin) {
-    let drained = async {
-        let mut left = LINGER_BYTES;
-        let mut buffer = [0; 4096];
-        while let Ok(count @ 1..) = io.read(&mut buffer).await {
-            left = left.saturating_sub(count);
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(LINGER, drained).await;
 }
 
 async fn serve_http2<I, C>(io: Prefixed<I>, line: Rc<Line<C>>, mut drain: Pin<&mut impl Future<Output = ()>>)
@@ -166,7 +93,10 @@ where
     let limits = line.stack.limits;
     let mesh_hop = line.downstream.mesh_hop;
     let rest = Rc::clone(&line);
-    let service = service_fn(move |request| handle(Rc::clone(&line), request));
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let answered = handle(Rc::clone(&line), request.map(Incoming::from));
+        async move { Ok::<_, Infallible>(answered.await) }
+    });
     let mut builder = http2::Builder::new(Local);
     builder
         .timer(TokioTimer::new())
@@ -203,10 +133,7 @@ async fn resting<C>(line: &Line<C>, idle: Duration) {
 }
 
 /// Answers one request.
-async fn handle<C: Connect>(
-    line: Rc<Line<C>>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
+pub(super) async fn handle<C: Connect>(line: Rc<Line<C>>, request: Request<Incoming>) -> Response<Body> {
     line.requests.set(line.requests.get().wrapping_add(1));
     let mut record = line.seen.begin(request.method(), request.uri());
     let (mut parts, incoming) = request.into_parts();
@@ -219,9 +146,6 @@ async fn handle<C: Connect>(
         Scope::Inbound { .. } => roles::inbound(&line, parts, incoming, &mut record).await,
         Scope::Outbound { .. } => roles::outbound(&line, parts, incoming, &mut record).await,
     };
-    if !matches!(outcome, Ok(Reply::Tunnel(..))) {
-        line.hold.borrow().iter().for_each(|hold| hold.release());
-    }
     let outcome = match outcome {
         Ok(Reply::Backend(response, _))
             if extended && !line.downstream.mesh_hop && response.status().is_success() =>
@@ -230,7 +154,7 @@ async fn handle<C: Connect>(
         }
         outcome => outcome,
     };
-    let mut response = match outcome {
+    match outcome {
         Ok(Reply::Backend(response, tail)) if extended => line.not_changed(response, tail, record),
         Ok(Reply::Backend(response, tail)) => line.backend(response, tail, record),
         Ok(Reply::Own(response)) => line.own(response, record),
@@ -244,11 +168,7 @@ async fn handle<C: Connect>(
             let response = answer::error(&error, record.decision(), grpc);
             line.own(response, record)
         }
-    };
-    if line.leaving.get() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response)
 }
 
 /// Removes what only proxies of the mesh may say.
@@ -264,6 +184,17 @@ struct Ends {
     tail: Tail,
     /// The client's end, when it is a stream of HTTP/2.
     on_upgrade: Option<OnUpgrade>,
+}
+
+impl<C> Line<C> {
+    /// Whether the connection goes on in another protocol once the answer is sent.
+    pub(super) fn is_changing(&self) -> bool {
+        self.tunnel.borrow().is_some()
+    }
+
+    pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.take()
+    }
 }
 
 impl<C: Connect> Line<C> {

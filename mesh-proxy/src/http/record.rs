@@ -50,6 +50,11 @@ impl Observer {
         Self { telemetry, clock, chance, names, decisions, series, cells }
     }
 
+    /// Wall time.
+    pub(crate) fn wall(&self) -> SystemTime {
+        self.clock.wall()
+    }
+
     /// The worker's own cells of a series.
     fn cells(&self, key: SeriesKey) -> Arc<Cells> {
         let mut known = self.cells.borrow_mut();

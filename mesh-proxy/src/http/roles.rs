@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
-use hyper::body::Incoming;
 use mesh_model::engine::{Routed, route_request};
 use mesh_model::filter::Filter;
 use mesh_model::matcher::PathMatch;
@@ -20,6 +19,7 @@ use super::connection::Line;
 use super::error::Error;
 use super::facts::Facts;
 use super::head::Sender;
+use super::incoming::Incoming;
 use super::record::Record;
 use super::{head, names};
 use crate::layers::forward::{Chosen, Plan, forward, one_try_with};

@@ -5,9 +5,8 @@ use std::io;
 use std::pin::Pin;
 
 use bytes::BytesMut;
+use mesh_http1_tokio::Prefixed;
 use tokio::io::{AsyncRead, ReadBuf};
-
-use super::raw::Prefixed;
 
 /// How a connection of HTTP/2 begins (RFC 9113, section 3.4); no method of HTTP/1 is called so.
 const PREFACE: &[u8] = b"PRI ";

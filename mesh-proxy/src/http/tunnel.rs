@@ -1,9 +1,9 @@
 //! Connections that left HTTP by `Upgrade` or extended CONNECT: two raw ends, a record, and the means to end
 //! them. Nothing reaches the backend before it has agreed to the change.
 
+use mesh_http1_tokio::RawIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::raw::RawIo;
 use super::revoke::Watch;
 use crate::balance::InFlight;
 use crate::http::record::Record;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use mesh_http1_tokio::RawIo;
 use mesh_model::backend::Endpoint;
 use mesh_model::route::{Retry, Timeouts};
 use mesh_model::{AppProtocol, Mesh, ObjectName, Transport};
@@ -234,11 +235,11 @@ async fn reply(answer: Answer, wanted: bool) -> Result<Reply, Error> {
     if !wanted {
         return Err(Error::UpgradeRefused);
     }
-    let raw: Box<dyn crate::http::raw::RawIo> = if http2 {
+    let raw: Box<dyn RawIo> = if http2 {
         let upgraded = hyper::upgrade::on(&mut response).await.map_err(|_| Error::UpgradeRefused)?;
         Box::new(TokioIo::new(upgraded))
     } else {
-        give_back.into_raw().await.ok_or(Error::UpgradeRefused)?
+        give_back.into_raw().ok_or(Error::UpgradeRefused)?
     };
     let (parts, _) = response.into_parts();
     Ok(Reply::Tunnel(Response::from_parts(parts, ()), raw, Tail::default()))

@@ -1,26 +1,21 @@
 //! HTTP/1 connections to upstreams: one exchange at a time, then back to the list.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::oneshot;
+use http::{Method, Request, Response};
+use mesh_http1_tokio::{Connection, Outgoing, Problem, RawIo, request_head};
 use tokio::time::Instant;
 
 use super::{SendError, now};
-use crate::http::Body;
-use crate::http::raw::{Prefixed, RawIo};
+use crate::http::{Body, Incoming};
 
 /// Connections that wait for their next request, the most recently used last.
 #[derive(Debug, Default)]
 pub(super) struct Idle {
-    waiting: RefCell<Vec<(Http1, Instant)>>,
+    waiting: RefCell<Vec<(Rc<Connection<Body>>, Instant)>>,
     most: Cell<usize>,
 }
 
@@ -33,17 +28,12 @@ impl Idle {
         self.waiting.borrow().is_empty()
     }
 
-    /// The most recently used connection that is ready. Those whose peer closed are forgotten.
-    pub(super) fn take(&self, idle: Duration) -> Option<Http1> {
+    /// The most recently used connection that is still open. Those whose peer closed are forgotten.
+    pub(super) fn take(self: &Rc<Self>, idle: Duration) -> Option<Http1> {
         let mut waiting = self.waiting.borrow_mut();
-        let mut at = waiting.len();
-        while at > 0 {
-            at -= 1;
-            let (held, since) = &mut waiting[at];
-            match held.sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(Ok(())) if since.elapsed() < idle => return Some(waiting.remove(at).0),
-                Poll::Pending if since.elapsed() < idle => {}
-                _ => drop(waiting.remove(at)),
+        while let Some((connection, since)) = waiting.pop() {
+            if since.elapsed() < idle && connection.is_quiet() {
+                return Some(Http1 { connection, home: Rc::clone(self), reused: true });
             }
         }
         None
@@ -51,79 +41,66 @@ impl Idle {
 
     pub(super) fn sweep(&self, idle: Duration, most: usize) {
         let mut waiting = self.waiting.borrow_mut();
-        waiting.retain(|(held, since)| since.elapsed() < idle && !held.sender.is_closed());
+        waiting.retain(|(connection, since)| since.elapsed() < idle && connection.is_quiet());
         let surplus = waiting.len().saturating_sub(most);
         waiting.drain(..surplus);
     }
 
-    fn put(&self, held: Http1) {
+    fn put(&self, connection: Rc<Connection<Body>>) {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() >= self.most.get() && !waiting.is_empty() {
             waiting.remove(0);
         }
-        waiting.push((held, now()));
+        waiting.push((connection, now()));
     }
 }
 
-/// One connection.
+/// One connection. Dropping it closes it, whatever is under way.
 #[derive(Debug)]
 pub(super) struct Http1 {
-    sender: SendRequest<Body>,
-    raw: oneshot::Receiver<Box<dyn RawIo>>,
+    connection: Rc<Connection<Body>>,
     home: Rc<Idle>,
     reused: bool,
 }
 
-/// Starts HTTP/1 on a connection and drives it on this worker.
-pub(super) async fn handshake<I>(io: I, home: &Rc<Idle>) -> hyper::Result<Http1>
-where
-    I: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let mut builder = http1::Builder::new();
-    // The codec's own limit, 100 header lines, is kept: named, it would cost an allocation for each head.
-    builder.max_header_size(crate::http::MAX_HEAD * 2);
-    let (sender, connection) = builder.handshake(TokioIo::new(io)).await?;
-    let (raw_sender, raw) = oneshot::channel::<Box<dyn RawIo>>();
-    tokio::task::spawn_local(async move {
-        let Ok(parts) = connection.without_shutdown().await else { return };
-        let io: Box<dyn RawIo> = Box::new(Prefixed::new(parts.read_buf, parts.io.into_inner()));
-        if let Err(mut unwanted) = raw_sender.send(io) {
-            // Nobody changed the protocol: the connection is simply over.
-            let _ = unwanted.shutdown().await;
-        }
-    });
-    Ok(Http1 { sender, raw, home: Rc::clone(home), reused: false })
+/// Begins HTTP/1 on a connection.
+pub(super) fn begin(io: Box<dyn RawIo>, home: &Rc<Idle>) -> Http1 {
+    Http1 { connection: Connection::new(io), home: Rc::clone(home), reused: false }
 }
 
 impl Http1 {
-    pub(super) async fn send(
-        mut self,
-        request: Request<Body>,
-    ) -> Result<(Response<Incoming>, Self), SendError> {
-        match self.sender.try_send_request(request).await {
-            Ok(response) => Ok((response, self)),
-            Err(mut error) => {
-                let unsent = error.take_message().map(Box::new);
-                let error = error.into_error();
-                Err(SendError {
-                    unprocessed: unsent.is_some(),
-                    unsent,
-                    reused: self.reused,
-                    garbled: error.is_parse(),
-                })
+    pub(super) async fn send(self, request: Request<Body>) -> Result<(Response<Incoming>, Self), SendError> {
+        let of_head = *request.method() == Method::HEAD;
+        let (parts, body) = request.into_parts();
+        self.connection.begin(Outgoing::new(body, |out, body| request_head(out, &parts, body)));
+        match poll_fn(|cx| self.connection.poll_exchange(cx, of_head)).await {
+            Ok(head) => {
+                Connection::answered(&self.connection);
+                let body = match self.connection.is_end_stream() {
+                    true => Incoming::default(),
+                    false => Incoming::backend(Rc::clone(&self.connection)),
+                };
+                Ok((head.map(|()| body), self))
+            }
+            Err(problem) => {
+                let upload = self.connection.unsent();
+                let unprocessed = upload.is_some();
+                let body = upload.and_then(Outgoing::into_body);
+                let unsent = body.map(|body| Box::new(Request::from_parts(parts, body)));
+                let garbled = problem == Problem::Garbled;
+                Err(SendError { unsent, unprocessed, reused: self.reused, garbled })
             }
         }
     }
 
-    pub(super) fn give_back(mut self) {
-        if !self.sender.is_closed() {
-            self.reused = true;
-            let home = Rc::clone(&self.home);
-            home.put(self);
+    pub(super) fn give_back(self) {
+        if self.connection.is_reusable() {
+            self.home.put(self.connection);
         }
     }
 
-    pub(super) async fn into_raw(self) -> Option<Box<dyn RawIo>> {
-        self.raw.await.ok()
+    /// The raw bytes after a change of protocol.
+    pub(super) fn into_raw(self) -> Box<dyn RawIo> {
+        Box::new(self.connection.take_raw())
     }
 }

@@ -5,11 +5,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame};
-use hyper::body::Incoming;
 use std::pin::Pin;
 
 use super::BodyError;
 use crate::balance::InFlight;
+use crate::http::incoming::Incoming;
 use crate::http::record::Record;
 use crate::http::revoke::Watch;
 use crate::pool::GiveBack;

@@ -1,4 +1,4 @@
-//! Raw bytes of a connection that left HTTP: what was read ahead comes first.
+//! Raw bytes of a connection, before HTTP or after it: what was read ahead comes first.
 
 use std::io;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes in both directions.
-pub(crate) trait RawIo: AsyncRead + AsyncWrite + Unpin {}
+pub trait RawIo: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> RawIo for T {}
 
@@ -20,14 +20,20 @@ impl std::fmt::Debug for dyn RawIo {
 
 /// A connection of which some bytes were read already.
 #[derive(Debug)]
-pub(crate) struct Prefixed<I> {
+pub struct Prefixed<I> {
     ahead: Bytes,
     io: I,
 }
 
 impl<I> Prefixed<I> {
-    pub(crate) fn new(ahead: Bytes, io: I) -> Self {
+    /// The connection as if `ahead` had not been read.
+    pub fn new(ahead: Bytes, io: I) -> Self {
         Self { ahead, io }
+    }
+
+    /// What was read ahead and is not read again yet, and the connection.
+    pub fn into_parts(self) -> (Bytes, I) {
+        (self.ahead, self.io)
     }
 }
 
