@@ -7,4 +7,4 @@ mod accept;
 mod issue;
 
 pub use accept::{Leaf, ProfileError, Purpose, Signing, parse_svid_id};
-pub(crate) use issue::{SignError, Validity, sign_issuer, sign_leaf, sign_root};
+pub(crate) use issue::{SignError, Validity, sign_issuer, sign_leaf, sign_root, sign_server};

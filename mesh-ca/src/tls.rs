@@ -4,9 +4,11 @@
 //! skip the verification of the peer.
 
 mod config;
+mod named;
 mod proof;
 mod verify;
 
 pub use config::{ClientAuth, PeerTls, TlsError, client_config, peer_name, server_config};
+pub use named::named_server_config;
 pub use proof::Proof;
 pub use verify::{PeerError, peer_identity, verify_svid};

@@ -3,6 +3,7 @@
 //!
 //! No type of the Kubernetes client leaves this module: [`client::Api`] speaks JSON.
 
+mod admission;
 mod apply;
 mod client;
 mod definitions;
@@ -19,6 +20,8 @@ mod served;
 mod source;
 mod status;
 mod vault;
+mod webhook;
+mod xmesh;
 
 pub use run::{Cluster, ClusterError};
 
@@ -62,6 +65,10 @@ pub struct ClusterConfig {
     pub readiness: SocketAddr,
     /// The file of the key that seals the authority's state; without it the key is kept in a Secret.
     pub authority_key: Option<PathBuf>,
+    /// Where the API server asks about new pods.
+    pub webhook: SocketAddr,
+    /// The name of this control plane among several that inject sidecars.
+    pub revision: String,
     /// Features of the Gateway API that are switched off.
     pub disabled_features: BTreeSet<Feature>,
 }

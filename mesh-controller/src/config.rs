@@ -54,7 +54,13 @@ struct ClusterArguments {
     /// The namespace of the control plane
     #[arg(long, env = "MESH_NAMESPACE", default_value = "service-mesh-system", value_name = "NAME")]
     namespace: String,
-    /// The image of the gateways' proxies
+    /// Where the API server asks about new pods: port 15017 of the whole pod
+    #[arg(long, env = "MESH_WEBHOOK", default_value = "0.0.0.0:15017", value_name = "ADDRESS")]
+    webhook: SocketAddr,
+    /// The name of this control plane among several that inject sidecars
+    #[arg(long, env = "MESH_REVISION", default_value = "default", value_name = "NAME")]
+    revision: String,
+    /// The image of gateways' proxies and sidecars
     #[arg(
         long,
         env = "MESH_PROXY_IMAGE",
@@ -117,6 +123,8 @@ impl Arguments {
         let ClusterArguments {
             controller_name,
             namespace,
+            webhook,
+            revision,
             proxy_image,
             leader_election,
             replica,
@@ -134,6 +142,8 @@ impl Arguments {
             listen,
             readiness,
             authority_key,
+            webhook,
+            revision,
             disabled_features: disabled_features.into_iter().collect(),
         }
     }

@@ -5,12 +5,11 @@
 #[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod controller;
-pub mod inject;
 pub mod local;
-pub mod pods;
 pub mod serve;
 pub mod translate;
 
+pub use mesh_inject::{inject, pods};
 pub use mesh_objects::{self as objects, schema};
 pub use mesh_provision::{self as provision, names, status};
 pub use mesh_source::{self as source, store};

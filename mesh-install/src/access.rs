@@ -38,6 +38,18 @@ pub fn cluster_rules() -> Vec<Json> {
         ),
     ];
     rules.push(Rule::new(
+        "one object stands for the mesh itself; it is made when it is not there and never edited",
+        "gateway.networking.x-k8s.io",
+        &["xmeshes"],
+        &["create", "list", "watch"],
+    ));
+    rules.push(Rule::new(
+        "and says in its status what the mesh can do",
+        "gateway.networking.x-k8s.io",
+        &["xmeshes/status"],
+        &["patch"],
+    ));
+    rules.push(Rule::new(
         "which pods have a sidecar, under which account and address",
         "",
         &["pods"],
@@ -81,6 +93,19 @@ pub fn namespace_rules() -> Vec<Json> {
         ),
     ];
     rules.iter().map(Rule::json).collect()
+}
+
+/// The permission to keep the roots in the registration of the webhook, which has a name of its own.
+pub(crate) fn webhook_rule(name: &str) -> Json {
+    let mut rule = Rule::new(
+        "the API server trusts the webhook by roots that change, and they are kept in its registration",
+        "admissionregistration.k8s.io",
+        &["mutatingwebhookconfigurations"],
+        &["get", "patch"],
+    )
+    .json();
+    rule["resourceNames"] = json!([name]);
+    rule
 }
 
 /// A read of every kind that is translated, a rule for each group.

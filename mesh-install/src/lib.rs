@@ -9,6 +9,7 @@ pub mod definitions;
 pub mod manifest;
 pub mod render;
 pub mod values;
+mod webhook;
 
 pub use render::{Rendered, render};
 pub use values::{Profile, Values, ValuesError};

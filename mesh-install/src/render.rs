@@ -2,8 +2,9 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::access::{cluster_rules, namespace_rules};
+use crate::access::{cluster_rules, namespace_rules, webhook_rule};
 use crate::values::{PullPolicy, Values};
+use crate::webhook::webhook;
 
 /// The name of the controller's objects.
 pub const NAME: &str = "service-mesh-controller";
@@ -15,6 +16,7 @@ pub const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
 const CONTROL_PORT: u16 = 15012;
 const METRICS_PORT: u16 = 15020;
+const WEBHOOK_PORT: u16 = 15017;
 
 /// The objects of an installation.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +39,7 @@ pub fn render(values: &Values, namespace: &str) -> Rendered {
         binding(namespace),
         service(namespace),
         deployment(values, namespace),
+        webhook(namespace),
     ];
     Rendered { namespace: namespace_object(namespace), objects, class: class(values) }
 }
@@ -46,7 +49,7 @@ fn labels() -> Json {
 }
 
 /// An object of ours with its further fields.
-fn named(api_version: &str, kind: &str, namespace: Option<&str>, rest: Json) -> Json {
+pub(crate) fn named(api_version: &str, kind: &str, namespace: Option<&str>, rest: Json) -> Json {
     let mut object = rest;
     object["apiVersion"] = json!(api_version);
     object["kind"] = json!(kind);
@@ -76,12 +79,14 @@ fn account(namespace: &str) -> Json {
 }
 
 /// What is not in a namespace carries the namespace in its name, so that two installations do not share it.
-fn cluster_name(namespace: &str) -> String {
+pub(crate) fn cluster_name(namespace: &str) -> String {
     if namespace == NAMESPACE { NAME.to_owned() } else { format!("{NAME}-{namespace}") }
 }
 
 fn cluster_role(namespace: &str) -> Json {
-    let mut role = named(RBAC, "ClusterRole", None, json!({"rules": cluster_rules()}));
+    let rules: Vec<Json> =
+        cluster_rules().into_iter().chain([webhook_rule(&cluster_name(namespace))]).collect();
+    let mut role = named(RBAC, "ClusterRole", None, json!({"rules": rules}));
     role["metadata"]["name"] = json!(cluster_name(namespace));
     role
 }
@@ -107,7 +112,7 @@ fn grant(role: &str, name: &str, namespace: &str) -> Json {
 fn service(namespace: &str) -> Json {
     let port = |name: &str, port: u16| json!({"name": name, "port": port, "targetPort": name});
     let spec = json!({
-        "ports": [port("control", CONTROL_PORT), port("metrics", METRICS_PORT)],
+        "ports": [port("control", CONTROL_PORT), port("metrics", METRICS_PORT), port("webhook", 443)],
         "selector": {"app.kubernetes.io/name": NAME},
     });
     named("v1", "Service", Some(namespace), json!({"spec": spec}))
@@ -169,7 +174,11 @@ fn container(values: &Values) -> Json {
         },
         "args": arguments(values),
         "env": [field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace")],
-        "ports": [port("control", CONTROL_PORT), port("metrics", METRICS_PORT)],
+        "ports": [
+            port("control", CONTROL_PORT),
+            port("metrics", METRICS_PORT),
+            port("webhook", WEBHOOK_PORT),
+        ],
         "readinessProbe": {"httpGet": {"path": "/ready", "port": "metrics"}, "periodSeconds": 2},
         // An API server that is away is no reason to start again, so only the process itself is asked.
         "livenessProbe": {"tcpSocket": {"port": "metrics"}, "failureThreshold": 6},
@@ -187,6 +196,7 @@ fn arguments(values: &Values) -> Vec<String> {
         "--source=kubernetes".to_owned(),
         format!("--listen=0.0.0.0:{CONTROL_PORT}"),
         format!("--readiness=0.0.0.0:{METRICS_PORT}"),
+        format!("--webhook=0.0.0.0:{WEBHOOK_PORT}"),
         format!("--controller-name={}", values.controller_name),
         format!("--proxy-image={}", values.image.proxy),
         format!("--trust-domain={}", values.trust_domain),

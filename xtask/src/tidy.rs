@@ -46,6 +46,7 @@ const PRODUCT: &[(&str, &[&str])] = &[
     ("mesh-objects", &["mesh-model", "mesh-yaml"]),
     ("mesh-source", &["mesh-model", "mesh-yaml", "mesh-objects"]),
     ("mesh-provision", &["mesh-model", "mesh-objects", "mesh-source"]),
+    ("mesh-inject", &["mesh-model", "mesh-objects", "mesh-provision"]),
     (
         "mesh-controller",
         &[
@@ -54,6 +55,7 @@ const PRODUCT: &[(&str, &[&str])] = &[
             "mesh-objects",
             "mesh-source",
             "mesh-provision",
+            "mesh-inject",
             "mesh-model",
             "mesh-xds",
             "mesh-ca",

@@ -1,7 +1,7 @@
 {{- /* The name of everything; what is not in a namespace carries the namespace in its name, unless it is the usual one. */ -}}
 {{- define "mesh.name" -}}service-mesh-controller{{- end -}}
 {{- define "mesh.clusterName" -}}
-service-mesh-controller{{ if ne .Release.Namespace "service-mesh-system" }}-{{ .Release.Namespace }}{{ end }}
+service-mesh-controller{{ if not (has .Release.Namespace (list "" "service-mesh-system")) }}-{{ .Release.Namespace }}{{ end }}
 {{- end -}}
 {{- define "mesh.labels" -}}
 app.kubernetes.io/name: service-mesh-controller

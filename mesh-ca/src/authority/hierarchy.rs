@@ -12,7 +12,7 @@ use rustls_pki_types::CertificateDer;
 
 use super::{AuthorityError, Policy};
 use crate::key::{PrivateKey, PublicKey};
-use crate::profile::{Validity, sign_issuer, sign_leaf, sign_root};
+use crate::profile::{Validity, sign_issuer, sign_leaf, sign_root, sign_server};
 use crate::svid::TrustBundle;
 
 /// All that a certificate can say is whole seconds: no leaf lives shorter.
@@ -179,15 +179,35 @@ impl Hierarchy {
             let trust_domain = self.trust_domain.clone();
             return Err(AuthorityError::ForeignTrustDomain { id: id.clone(), trust_domain });
         }
-        let issuer = self.signing_issuer(now)?;
         let ttl = ttl.unwrap_or(self.policy.leaf_ttl).clamp(SECOND, self.policy.leaf_ttl);
-        let signatory = &issuer.signatory;
+        let (signatory, validity) = self.for_leaf(ttl, now)?;
+        let leaf = sign_leaf(id, key, validity, (&signatory.certificate, &signatory.key))?;
+        Ok(vec![leaf, signatory.certificate.clone()])
+    }
+
+    /// Signs a leaf that names servers of the DNS and no identity. Returns the chain and the end of its life.
+    ///
+    /// # Errors
+    /// As [`Self::issue`], and when a name is none of the DNS.
+    pub fn issue_server(
+        &self,
+        names: &[String],
+        key: &PublicKey,
+        now: SystemTime,
+    ) -> Result<(Vec<CertificateDer<'static>>, SystemTime), AuthorityError> {
+        let (signatory, validity) = self.for_leaf(self.policy.leaf_ttl, now)?;
+        let leaf = sign_server(names, key, validity, (&signatory.certificate, &signatory.key))?;
+        Ok((vec![leaf, signatory.certificate.clone()], validity.not_after))
+    }
+
+    /// Who signs a leaf now, and from when to when it may hold.
+    fn for_leaf(&self, ttl: Duration, now: SystemTime) -> Result<(&Signatory, Validity), AuthorityError> {
+        let signatory = &self.signing_issuer(now)?.signatory;
         let validity = Validity {
             not_before: (now - self.policy.backdate).max(signatory.not_before),
             not_after: (now + ttl).min(signatory.not_after),
         };
-        let leaf = sign_leaf(id, key, validity, (&signatory.certificate, &signatory.key))?;
-        Ok(vec![leaf, signatory.certificate.clone()])
+        Ok((signatory, validity))
     }
 
     /// What an operator wants to know.

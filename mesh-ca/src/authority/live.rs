@@ -147,6 +147,22 @@ impl Authority {
         Ok(Svid::new(issued.chain, key)?)
     }
 
+    /// Makes a key and a certificate for a server that clients outside the mesh know by these names of the DNS. Returns
+    /// the chain, the key, and the end of the certificate's life.
+    ///
+    /// # Errors
+    /// As [`Hierarchy::issue_server`].
+    pub fn issue_server(
+        &self,
+        names: &[String],
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKey, SystemTime), AuthorityError> {
+        self.tick_softly();
+        let key = PrivateKey::generate();
+        let (chain, not_after) = self.lock().issue_server(names, key.public(), self.clock.wall())?;
+        tracing::info!(target: "mesh_ca::audit", ?names, expires = crate::text::utc(not_after), "issued");
+        Ok((chain, key, not_after))
+    }
+
     /// Takes the rotation steps that are due. Blocks on the store's file.
     ///
     /// # Errors

@@ -74,6 +74,23 @@ pub(crate) fn sign_leaf(
     sign(&params, key, issuer)
 }
 
+/// Signs a leaf for a server that clients outside the mesh know by names of the DNS. It names no identity, so that no
+/// peer of the mesh ever takes it for one.
+pub(crate) fn sign_server(
+    names: &[String],
+    key: &PublicKey,
+    validity: Validity,
+    issuer: (&CertificateDer<'_>, &PrivateKey),
+) -> Result<CertificateDer<'static>, SignError> {
+    let mut params = unnamed(validity)?;
+    params.is_ca = IsCa::ExplicitNoCa;
+    let name = |name: &String| Ok(SanType::DnsName(name.as_str().try_into().map_err(encode)?));
+    params.subject_alt_names = names.iter().map(name).collect::<Result<_, SignError>>()?;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    sign(&params, key, issuer)
+}
+
 fn signing(
     trust_domain: &TrustDomain,
     validity: Validity,

@@ -111,7 +111,7 @@ pub fn peer_name() -> ServerName<'static> {
 
 /// X25519MLKEM768 first, classical exchange for peers without it. AES-128 first: it is the cheaper cipher,
 /// and its margin is enough against quantum search too.
-fn crypto() -> Arc<CryptoProvider> {
+pub(super) fn crypto() -> Arc<CryptoProvider> {
     use provider::{cipher_suite, kx_group};
     Arc::new(CryptoProvider {
         cipher_suites: vec![
@@ -159,6 +159,6 @@ impl fmt::Debug for WallTime {
     }
 }
 
-fn time(clock: &SharedClock) -> Arc<dyn TimeProvider> {
+pub(super) fn time(clock: &SharedClock) -> Arc<dyn TimeProvider> {
     Arc::new(WallTime(Arc::clone(clock)))
 }

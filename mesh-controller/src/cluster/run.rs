@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mesh_ca::attest::{Attestor, Attestors, PeerSvidAttestor};
 use mesh_ca::store::StoreError;
+use mesh_ca::tls::named_server_config;
 use mesh_ca::{Authority, AuthorityError, Policy};
 use mesh_model::{FieldPath, Finding, ObjectName, Origin, Reason, SourceRef, SpiffeId};
 use mesh_rt::SharedClock;
@@ -16,6 +17,7 @@ use mesh_xds::server::{AdsService, Fleet};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::admission::{self, Admission};
 use super::client::{Api, CallError, Fault};
 use super::election::{self, Election};
 use super::feed::Pauses;
@@ -23,8 +25,9 @@ use super::pods::Pods;
 use super::review::TokenReviewer;
 use super::source::Source;
 use super::vault::{SealingError, Vault, sealing_key};
-use super::{Access, ClusterConfig, apply, roots, status};
+use super::{Access, ClusterConfig, apply, roots, status, webhook, xmesh};
 use crate::controller::{Controller, View};
+use crate::inject::Injection;
 use crate::serve::{
     AbortOnDrop, Counters, Event, Reading, ServeError, Services, Shown, listen_on, own_identity, readiness,
     serve,
@@ -81,6 +84,7 @@ pub struct Cluster {
     ads: AdsService,
     listener: TcpListener,
     ready: TcpListener,
+    webhook: TcpListener,
     election: Option<Election>,
     /// Kept so that those who watch it are not told that it ended.
     _alone: Option<watch::Sender<bool>>,
@@ -96,6 +100,7 @@ impl Cluster {
         let failed = |(address, error)| ClusterError::Listen { address, error };
         let listener = listen_on(config.listen).map_err(failed)?;
         let ready = listen_on(config.readiness).map_err(failed)?;
+        let webhook = listen_on(config.webhook).map_err(failed)?;
         let api = Api::connect().await.map_err(|error| ClusterError::Api(error.to_string()))?;
         let authority = open_authority(&api, &config, &clock).await?;
         let identity = SpiffeId::for_service_account(&config.trust_domain, &config.namespace, ACCOUNT)?;
@@ -128,6 +133,7 @@ impl Cluster {
             ads,
             listener,
             ready,
+            webhook,
             election,
             _alone: alone,
         })
@@ -175,6 +181,9 @@ impl Cluster {
             AbortOnDrop::spawn(look_after(Arc::clone(&authority), access.leading.clone())),
             AbortOnDrop::spawn(roots::keep(access.clone(), Arc::clone(&authority))),
             AbortOnDrop::spawn(apply::run(access.clone(), refused)),
+            AbortOnDrop::spawn(xmesh::keep(access.clone(), settings(&access.config))),
+            AbortOnDrop::spawn(webhook::keep(access.clone(), Arc::clone(&authority))),
+            AbortOnDrop::spawn(admit(self.webhook, &access, &authority, &identity)?),
             AbortOnDrop::spawn(reporting),
         ];
         let takes_part = election.is_some();
@@ -197,6 +206,27 @@ impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cluster").field("identity", &self.identity).finish_non_exhaustive()
     }
+}
+
+/// Answers what the API server asks about new pods.
+fn admit(
+    listener: TcpListener,
+    access: &Access,
+    authority: &Arc<Authority>,
+    identity: &SpiffeId,
+) -> Result<impl Future<Output = ()> + use<>, ClusterError> {
+    let config = &access.config;
+    let name = format!("{ACCOUNT}.{}.svc", config.namespace);
+    let settings = Injection {
+        controller_address: format!("{name}:15012"),
+        controller_identity: identity.clone(),
+        image: config.proxy_image.clone(),
+        revision: config.revision.clone(),
+        trust_domain: config.trust_domain.clone(),
+    };
+    let tls = named_server_config(Arc::clone(authority), vec![name]).map_err(ServeError::from)?;
+    let (api, view) = (access.api.clone(), access.view.clone());
+    Ok(admission::serve(listener, tls, Admission { api, settings: Arc::new(settings), view }))
 }
 
 /// Classes are objects here, and services have their addresses from the API server.

@@ -261,7 +261,7 @@ fn known(object: &Value) -> Known {
 }
 
 /// A moment as the API server writes it in conditions: without a fraction.
-fn to_seconds(time: SystemTime) -> String {
+pub(super) fn to_seconds(time: SystemTime) -> String {
     let time = Timestamp::from_wall(time);
     let (seconds, _) = time.as_str().split_once('.').unwrap_or((time.as_str(), ""));
     format!("{}Z", seconds.trim_end_matches('Z'))

@@ -236,6 +236,7 @@ mod tests {
             "/apis/rbac.authorization.k8s.io/v1/namespaces/mesh/rolebindings/service-mesh-controller",
             "/api/v1/namespaces/mesh/services/service-mesh-controller",
             "/apis/apps/v1/namespaces/mesh/deployments/service-mesh-controller",
+            "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/service-mesh-controller-mesh",
         ];
         assert_eq!(paths, expected);
     }

@@ -49,6 +49,8 @@ impl Plane {
             replica: "one".to_owned(),
             listen: address,
             readiness: address,
+            webhook: ([127, 0, 0, 1], 0).into(),
+            revision: "default".to_owned(),
             authority_key: None,
             disabled_features: std::collections::BTreeSet::new(),
         };

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{HEALTH_PORT, INBOUND_PORT, INIT, Injection, OUTBOUND_PORT, USER};
 use crate::pods::SIDECAR;
-use crate::provision::{AUDIENCE, ROOTS, ROOTS_FILE, ROOTS_KEY, STATE_FOLDER, TOKEN_FILE};
+use mesh_provision::{AUDIENCE, ROOTS, ROOTS_FILE, ROOTS_KEY, STATE_FOLDER, TOKEN_FILE};
 
 /// Seconds that a sidecar, which ends after the application, gives to what is still open.
 const DEADLINE: u32 = 5;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use mesh_model::ObjectName;
 use serde_json::Value;
 
-use crate::objects::meta::TextMap;
+use mesh_objects::meta::TextMap;
 
 /// The name of the sidecar among a pod's init containers: what makes a pod a meshed one.
 pub const SIDECAR: &str = "mesh-proxy";
@@ -60,7 +60,7 @@ fn addresses(status: &Value) -> Vec<IpAddr> {
 }
 
 /// Whether the pod has our sidecar: an init container that goes on running.
-pub(crate) fn has_sidecar(spec: &Value) -> bool {
+pub fn has_sidecar(spec: &Value) -> bool {
     let containers = spec["initContainers"].as_array().into_iter().flatten();
     let ours = |container: &Value| container["name"] == SIDECAR && container["restartPolicy"] == "Always";
     containers.into_iter().any(ours)

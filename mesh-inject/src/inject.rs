@@ -5,14 +5,16 @@
 //! namespace's, leaves the pod to the control plane of that revision.
 
 mod container;
+mod review;
 mod template;
 
 use mesh_model::{SpiffeId, TrustDomain};
 use serde_json::{Value, json};
 
-use crate::objects::meta::TextMap;
 use crate::pods::{SIDECAR, has_sidecar};
+use mesh_objects::meta::TextMap;
 
+pub use review::{Question, answer};
 pub use template::{Refused, inject_object};
 
 /// The label that says how a pod, or the pods of a namespace, belong to the mesh: `sidecar` or `none`.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Because, Decision, Injection, decide};
-use crate::objects::meta::TextMap;
+use mesh_objects::meta::TextMap;
 
 /// Why a workload in a file cannot have its sidecar.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

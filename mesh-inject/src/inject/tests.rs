@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn settings() -> Injection {
+pub(super) fn settings() -> Injection {
     let trust_domain = TrustDomain::default();
     let identity = SpiffeId::for_service_account(&trust_domain, "service-mesh-system", "controller");
     Injection {
@@ -14,7 +14,7 @@ fn settings() -> Injection {
     }
 }
 
-fn labels(text: &str) -> TextMap {
+pub(super) fn labels(text: &str) -> TextMap {
     let pairs = text.split(' ').filter_map(|pair| pair.split_once('='));
     pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
