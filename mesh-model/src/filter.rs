@@ -14,6 +14,8 @@ use crate::hostname::HostPattern;
 pub enum Filter {
     /// Answers preflight requests and adds CORS headers (WHATWG Fetch).
     Cors(Cors),
+    /// Asks an authorization service before anything is sent (GEP-1494).
+    ExternalAuth(ExternalAuth),
     /// Sends a copy of the request to another backend and drops its answer.
     Mirror(Mirror),
     /// Answers with a redirect.
@@ -118,6 +120,45 @@ pub struct Mirror {
     pub numerator: u32,
     /// Denominator of the share, at least 1.
     pub denominator: u32,
+}
+
+/// Most bytes of a request's body that an authorization service may be sent.
+pub const MAX_AUTH_BODY: u32 = 1024 * 1024;
+
+/// A question to an authorization service. No answer, and an answer that cannot be carried out, refuses the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalAuth {
+    /// Who is asked.
+    pub target: Target,
+    /// How.
+    pub protocol: AuthProtocol,
+    /// Most bytes of the body that are sent; a larger one is refused. 0 sends none, whatever its size.
+    pub max_body: u32,
+}
+
+/// How an authorization service is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AuthProtocol {
+    /// By the method `Check` of Envoy's `ext_authz`, version 3.
+    Grpc {
+        /// Request headers that are sent; empty sends all.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        allowed: Vec<HeaderKey>,
+    },
+    /// By a request with the client's method and path.
+    Http {
+        /// What is put before the client's path: normalised, without trailing slash.
+        prefix: Arc<str>,
+        /// Request headers that are sent beside the obligatory ones.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        allowed: Vec<HeaderKey>,
+        /// Headers of the answer that replace those of the request; empty takes all that are not about the
+        /// answer itself.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        taken: Vec<HeaderKey>,
+    },
 }
 
 /// Cross-origin rules (WHATWG Fetch, section 3.2).

@@ -190,6 +190,12 @@ reasons! {
     UpstreamIdentity = 417,
     /// The client broke the exchange off.
     DownstreamReset = 418,
+    /// An authorization service refused.
+    DeniedByAuthorizer = 419,
+    /// An authorization service gave no usable answer, so the request was refused.
+    AuthorizerFailed = 420,
+    /// A body is larger than what an authorization service may be sent.
+    BodyTooLarge = 421,
 }
 
 impl fmt::Display for Reason {

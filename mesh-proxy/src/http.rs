@@ -4,6 +4,7 @@
 //! [`serve`] takes a connection and the worker's [`Stack`]. Everything here runs on one thread.
 
 pub(crate) mod answer;
+mod asking;
 pub(crate) mod body;
 pub(crate) mod call;
 mod connection;

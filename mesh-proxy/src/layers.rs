@@ -1,6 +1,7 @@
 //! What happens to a request between its decision and its connection, one idea per file. A layer knows its
 //! filter and the head it changes; none knows another layer or the order of the stack.
 
+pub(crate) mod authorization;
 pub mod cors;
 pub mod forward;
 pub mod headers;

@@ -1,5 +1,7 @@
 //! The HTTP stack as a whole, over connections in memory: client, proxy, backend. One file per subject.
 
+#[path = "http_stack/authorization.rs"]
+mod authorization;
 #[path = "http_stack/exchanges.rs"]
 mod exchanges;
 #[path = "http_stack/model.rs"]

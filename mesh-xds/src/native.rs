@@ -25,7 +25,8 @@ pub use self::consumer::MeshConsumer;
 pub use self::field::DecodeError;
 pub use self::publisher::Publisher;
 pub use self::stub::{
-    FEATURES, FILTER_CORS, FILTER_MIRROR, LISTENER_CLIENT_VALIDATION, POLICY_AUDIT, needed_features, stub,
+    FEATURES, FILTER_CORS, FILTER_EXTERNAL_AUTH, FILTER_MIRROR, LISTENER_CLIENT_VALIDATION, POLICY_AUDIT,
+    needed_features, stub,
 };
 use crate::cache::{Change, Encoded, Entry, TooLarge};
 use crate::generated::mesh_v1 as wire;

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use prost_types::Struct;
 use prost_types::value::Kind as ValueKind;
 
+pub mod authorization;
+
 /// The gRPC path of the delta stream.
 pub const DELTA_PATH: &str =
     "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";

@@ -22,7 +22,8 @@ const PROGRAMS: &[(&str, &str)] = &[
 const FOLDERS: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// The receiver that traces are tested against, independent of our own encoder; and the engine of Helm 4.2.3.
-const PYPI: &[&str] = &["opentelemetry-proto==1.45.2", "protobuf", "grpcio", "helm-python-sdk==0.2.2"];
+const PYPI: &[&str] =
+    &["opentelemetry-proto==1.45.2", "protobuf", "grpcio", "helm-python-sdk==0.2.2", "xds-protos==1.85.0"];
 
 /// The module whose manifests and schemas are our input tests.
 const GO_MODULES: &[&str] = &["sigs.k8s.io/gateway-api@v1.7.0"];

@@ -1,5 +1,6 @@
 //! Routes of all kinds: where they attach, what they lose to others, and their rules.
 
+mod auth;
 mod backend;
 mod filter;
 mod kinds;
@@ -271,11 +272,13 @@ impl Groups {
     fn services(&self) -> BTreeSet<ObjectName> {
         let rules = self.all.iter().flat_map(|(_, rules)| rules.iter());
         let targets = rules.flat_map(|rule| {
-            let mirrors = rule.filters.iter().filter_map(|f| match f {
+            let of_backends = rule.backends.iter().flat_map(|backend| &backend.filters);
+            let others = rule.filters.iter().chain(of_backends).filter_map(|f| match f {
+                Filter::ExternalAuth(auth) => Some(&auth.target),
                 Filter::Mirror(mirror) => Some(&mirror.target),
                 _ => None,
             });
-            rule.backends.iter().map(|b| &b.target).chain(mirrors)
+            rule.backends.iter().map(|b| &b.target).chain(others)
         });
         let service = |target: &Target| match target {
             Target::Service { service, .. } => Some(service.clone()),

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::backend::Target;
 use crate::facts::RequestHead;
-use crate::filter::Filter;
+use crate::filter::{AuthProtocol, Filter};
 use crate::finding::Reason;
 use crate::mesh::Candidate;
 use crate::policy::Action;
@@ -106,6 +106,9 @@ pub struct Decision {
     /// What the rule does to the request, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<&'static str>,
+    /// Authorization services that the request must pass, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub authorizers: Vec<String>,
     /// The backends and their weights.
     pub backends: Vec<BackendShare>,
     /// The other rules of the host.
@@ -125,6 +128,7 @@ impl Decision {
             status: None,
             reason: Reason::Accepted,
             filters: Vec::new(),
+            authorizers: Vec::new(),
             backends: Vec::new(),
             passed_over: Vec::new(),
             authorization: None,
@@ -135,6 +139,7 @@ impl Decision {
         let rule = candidate.rule();
         self.route = Some(RouteRef::of(candidate));
         self.filters = rule.filters.iter().map(filter_name).collect();
+        self.authorizers = rule.filters.iter().filter_map(authorizer).collect();
         let share =
             |b: &crate::backend::Backend| BackendShare { target: target(&b.target), weight: b.weight };
         self.backends = rule.backends.iter().map(share).collect();
@@ -152,12 +157,27 @@ impl Decision {
 fn filter_name(filter: &Filter) -> &'static str {
     match filter {
         Filter::Cors(_) => "cors",
+        Filter::ExternalAuth(_) => "externalAuth",
         Filter::Mirror(_) => "mirror",
         Filter::Redirect(_) => "redirect",
         Filter::RequestHeaders(_) => "requestHeaders",
         Filter::ResponseHeaders(_) => "responseHeaders",
         Filter::Rewrite(_) => "rewrite",
     }
+}
+
+/// Who is asked and how, for people.
+fn authorizer(filter: &Filter) -> Option<String> {
+    let Filter::ExternalAuth(auth) = filter else { return None };
+    let protocol = match &auth.protocol {
+        AuthProtocol::Grpc { .. } => "GRPC",
+        AuthProtocol::Http { .. } => "HTTP",
+    };
+    let body = match auth.max_body {
+        0 => String::new(),
+        most => format!(" with bodies of up to {most} bytes"),
+    };
+    Some(format!("{} by {protocol}{body}", target(&auth.target)))
 }
 
 fn target(target: &Target) -> String {
@@ -189,6 +209,9 @@ impl fmt::Display for Decision {
         }
         if !self.filters.is_empty() {
             writeln!(f, "  filters   {}", self.filters.join(", "))?;
+        }
+        for authorizer in &self.authorizers {
+            writeln!(f, "  asks      {authorizer}")?;
         }
         for backend in &self.backends {
             writeln!(f, "  backend   {} weight {}", backend.target, backend.weight)?;

@@ -91,7 +91,12 @@ impl Sent {
                     let host = rewrite.hostname.as_ref().and_then(|host| host.parse().ok());
                     sent.authority = host.unwrap_or(sent.authority);
                 }
-                Filter::Cors(_) | Filter::Mirror(_) | Filter::Redirect(_) | Filter::ResponseHeaders(_) => {}
+                // What an authorization service adds is known only when it is asked.
+                Filter::Cors(_)
+                | Filter::ExternalAuth(_)
+                | Filter::Mirror(_)
+                | Filter::Redirect(_)
+                | Filter::ResponseHeaders(_) => {}
             }
         }
         sent

@@ -1,6 +1,7 @@
 //! Answers that the proxy makes itself: errors, redirects, preflights. Plain text for HTTP, a status in the
 //! headers for gRPC.
 
+use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Response, StatusCode};
 
@@ -47,7 +48,7 @@ fn grpc_status(status: StatusCode, text: &str) -> Response<Body> {
         403 => 7,
         404 | 405 => 12,
         408 | 504 => 4,
-        429 => 8,
+        413 | 429 => 8,
         502 | 503 => 14,
         _ => 2,
     };
@@ -58,6 +59,27 @@ fn grpc_status(status: StatusCode, text: &str) -> Response<Body> {
     if let Ok(message) = HeaderValue::from_str(text) {
         headers.insert("grpc-message", message);
     }
+    response
+}
+
+/// What an authorization service tells a client that it refuses. A gRPC client gets the status in its own way.
+pub(crate) fn refusal(
+    status: StatusCode,
+    headers: http::HeaderMap,
+    body: Bytes,
+    grpc: bool,
+) -> Response<Body> {
+    if grpc {
+        let text = std::str::from_utf8(&body).map(str::trim).ok().filter(|text| !text.is_empty());
+        let mut response = grpc_status(status, text.unwrap_or("access denied"));
+        for (name, value) in headers.iter().filter(|(name, _)| **name != CONTENT_TYPE) {
+            response.headers_mut().append(name, value.clone());
+        }
+        return response;
+    }
+    let mut response = Response::new(Body::full(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
     response
 }
 

@@ -12,12 +12,14 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tokio::time::Sleep;
 
+mod ahead;
 mod replay;
 mod tail;
 mod tee;
 
 use super::incoming::{Broken, Incoming};
 
+pub(crate) use ahead::Unread;
 pub(crate) use replay::{Reader, Replay};
 pub(crate) use tail::Tail;
 pub(crate) use tee::{Copy, tee};
@@ -140,7 +142,7 @@ impl http_body::Body for Body {
             Source::Answered(answered) => answered.0.is_end_stream(),
             Source::Copied(_) | Source::Full(_) => false,
             Source::Empty => true,
-            Source::Received(received) => received.incoming.is_end_stream(),
+            Source::Received(received) => received.is_end_stream(),
             Source::Replayed(reader) => reader.is_end_stream(),
             Source::Teed(tee) => tee.is_end_stream(),
         }
@@ -152,7 +154,7 @@ impl http_body::Body for Body {
             Source::Copied(copy) => copy.size_hint(),
             Source::Empty => SizeHint::with_exact(0),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Received(received) => received.incoming.size_hint(),
+            Source::Received(received) => received.size_hint(),
             Source::Replayed(reader) => reader.size_hint(),
             Source::Teed(tee) => tee.size_hint(),
         }
@@ -165,6 +167,8 @@ pub(crate) struct Received {
     incoming: Incoming,
     pause: Pause,
     course: Rc<Course>,
+    /// The body, once somebody wanted to see all of it before it is sent.
+    ahead: Option<Box<ahead::Ahead>>,
 }
 
 /// How a request's body fared.
@@ -188,18 +192,27 @@ pub(crate) enum Failure {
 impl Received {
     /// A body whose course can be followed; without `pause` it may rest for ever.
     pub(crate) fn new(incoming: Incoming, pause: Option<Duration>, course: Rc<Course>) -> Self {
-        Self { incoming, pause: Pause::new(pause), course }
+        Self { incoming, pause: Pause::new(pause), course, ahead: None }
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
-        http_body::Body::is_end_stream(&self.incoming)
+        let ended = || http_body::Body::is_end_stream(&self.incoming);
+        self.ahead.as_ref().map_or_else(ended, |ahead| ahead.is_over())
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        http_body::Body::size_hint(&self.incoming)
+        let hint = || http_body::Body::size_hint(&self.incoming);
+        self.ahead.as_ref().map_or_else(hint, |ahead| ahead.size_hint())
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.ahead {
+            Some(ahead) => Poll::Ready(ahead.next().map(Ok)),
+            None => self.poll_incoming(cx),
+        }
+    }
+
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = http_body::Body::poll_frame(Pin::new(&mut self.incoming), cx);
         let frame = ready!(self.pause.poll(cx, frame)).inspect_err(|_| {
             self.course.failure.set(Some(Failure::Slow));

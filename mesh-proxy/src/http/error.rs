@@ -33,6 +33,12 @@ pub enum Malformed {
 /// Why a request was not answered by its backend.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// An authorization service gave no usable answer.
+    #[error("the authorization service gave no usable answer")]
+    Authorizer,
+    /// The body is larger than an authorization service may be sent.
+    #[error("the request body is too large to be authorized")]
+    BodyTooLarge,
     /// The connection to the backend could not be made.
     #[error("the backend could not be reached")]
     Connect(#[source] ConnectError),
@@ -93,6 +99,8 @@ impl Error {
     /// Status, reason and whether another try is safe, in one exhaustive list.
     pub fn meaning(&self) -> Meaning {
         let (status, reason, repeatable) = match self {
+            Self::Authorizer => (StatusCode::SERVICE_UNAVAILABLE, Reason::AuthorizerFailed, false),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Reason::BodyTooLarge, false),
             Self::Connect(error) => (StatusCode::SERVICE_UNAVAILABLE, error.reason(), true),
             Self::Denied(Reason::PolicyPending) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Reason::PolicyPending, false)

@@ -14,6 +14,7 @@ use mesh_model::route::Timeouts;
 use mesh_model::{Mesh, Reason, RouteKind};
 
 use super::answer;
+use super::asking::Asking;
 use super::call::{Call, Reply};
 use super::connection::Line;
 use super::error::Error;
@@ -170,8 +171,15 @@ async fn follow<C: Connect>(
     record.followed(rule);
     let filters = &rule.rule().filters;
     let mut marks = None;
+    let mut asking = Asking::new(rule.rule().timeouts);
     for filter in filters {
         match filter {
+            Filter::ExternalAuth(auth) => {
+                if let Some(mut refusal) = asking.pass(line, auth, call, record).await? {
+                    marks.into_iter().for_each(|marks| cors::mark(refusal.headers_mut(), marks));
+                    return Ok(refusal);
+                }
+            }
             Filter::Cors(rules) => match cors::apply(rules, &call.head.method, &call.head.headers) {
                 cors::Outcome::Preflight(headers) => return Ok(Reply::Own(answer::no_content(headers))),
                 cors::Outcome::Forward(headers) => marks = Some(headers),
@@ -182,32 +190,43 @@ async fn follow<C: Connect>(
         }
     }
     let (route, place) = (&rule.route().key, rule.rule_index());
-    mirror::start(&line.stack, (route, place), filters, &line.downstream.scope, call);
     let backends = &rule.rule().backends;
     let backend = line.stack.balancer.backend(route, place, backends).ok_or(Error::NoBackend)?;
+    // Before anything is copied: a refused request goes nowhere.
+    if let Some(refusal) = asking.pass_all(line, &backend.filters, call, record).await? {
+        return Ok(refusal);
+    }
+    mirror::start(&line.stack, (route, place), filters, &line.downstream.scope, call);
     let Target::Service { service, port } = &backend.target else { return Err(Error::NoBackend) };
     for filter in &backend.filters {
         before(filter, rule, call);
     }
     record.going_to(service);
+    let mesh = if asking.asked { line.stack.mesh.current() } else { mesh };
     let plan = Plan {
         service: service.clone(),
         port: *port,
-        timeouts: rule.rule().timeouts,
+        timeouts: asking.timeouts,
         retry: rule.rule().retry.as_ref(),
         grpc: rule.route().kind == RouteKind::Grpc,
         scope: &line.downstream.scope,
     };
     let mut reply = forward(&line.stack, mesh, call, &plan, record).await?;
-    for filter in backend.filters.iter().chain(filters) {
-        if let Filter::ResponseHeaders(edit) = filter {
-            headers::apply(edit, reply.headers_mut());
-        }
-    }
+    after(backend.filters.iter().chain(filters), reply.headers_mut());
+    asking.mark(reply.headers_mut());
     if let Some(marks) = marks {
         cors::mark(reply.headers_mut(), marks);
     }
     Ok(reply)
+}
+
+/// What filters do to an answer.
+fn after<'f>(filters: impl Iterator<Item = &'f Filter>, headers: &mut HeaderMap) {
+    for filter in filters {
+        if let Filter::ResponseHeaders(edit) = filter {
+            headers::apply(edit, headers);
+        }
+    }
 }
 
 /// What a filter does to a request before it is sent.
@@ -218,7 +237,11 @@ fn before(filter: &Filter, rule: &Candidate, call: &mut Call) {
             rewrite::apply(to, &mut call.head.authority, &mut call.head.uri, matched(rule));
         }
         // Carried out elsewhere: around the exchange, or instead of it.
-        Filter::Cors(_) | Filter::Mirror(_) | Filter::Redirect(_) | Filter::ResponseHeaders(_) => {}
+        Filter::Cors(_)
+        | Filter::ExternalAuth(_)
+        | Filter::Mirror(_)
+        | Filter::Redirect(_)
+        | Filter::ResponseHeaders(_) => {}
     }
 }
 

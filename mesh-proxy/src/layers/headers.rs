@@ -18,7 +18,8 @@ pub fn apply(edit: &HeaderEdit, headers: &mut HeaderMap) {
     }
 }
 
-fn may_edit(name: &HeaderName) -> bool {
+/// Whether filters and services may change a header of this name.
+pub(crate) fn may_edit(name: &HeaderName) -> bool {
     const FRAMING: [&str; 6] =
         ["connection", "content-length", "keep-alive", "te", "transfer-encoding", "upgrade"];
     !FRAMING.contains(&name.as_str()) && !names::is_ours(name.as_str())

@@ -4,7 +4,7 @@
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Filter {
     /// What it does. A receiver that knows none of these refuses the resource.
-    #[prost(oneof = "FilterAction", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "FilterAction", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub action: Option<FilterAction>,
 }
 
@@ -29,6 +29,56 @@ pub enum FilterAction {
     /// A rewrite of host and path.
     #[prost(message, tag = "6")]
     Rewrite(Rewrite),
+    /// A question to an authorization service.
+    #[prost(message, tag = "7")]
+    ExternalAuth(ExternalAuth),
+}
+
+/// A question to an authorization service.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ExternalAuth {
+    /// Who is asked.
+    #[prost(message, optional, tag = "1")]
+    pub target: Option<Target>,
+    /// Most bytes of the body that are sent; 0 sends none.
+    #[prost(uint32, tag = "2")]
+    pub max_body: u32,
+    /// How it is asked. A receiver that knows none of these refuses the resource.
+    #[prost(oneof = "ExternalAuthProtocol", tags = "3, 4")]
+    pub protocol: Option<ExternalAuthProtocol>,
+}
+
+/// How it is asked. A receiver that knows none of these refuses the resource.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum ExternalAuthProtocol {
+    /// By Envoy's `ext_authz`, version 3.
+    #[prost(message, tag = "3")]
+    Grpc(GrpcAuth),
+    /// By a request with the client's method and path.
+    #[prost(message, tag = "4")]
+    Http(HttpAuth),
+}
+
+/// A question over gRPC.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct GrpcAuth {
+    /// Request headers that are sent; empty sends all.
+    #[prost(string, repeated, tag = "1")]
+    pub allowed: Vec<String>,
+}
+
+/// A question over HTTP.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct HttpAuth {
+    /// What is put before the client's path.
+    #[prost(string, tag = "1")]
+    pub prefix: String,
+    /// Request headers that are sent beside the obligatory ones.
+    #[prost(string, repeated, tag = "2")]
+    pub allowed: Vec<String>,
+    /// Headers of the answer that are taken over; empty takes all that are not about the answer itself.
+    #[prost(string, repeated, tag = "3")]
+    pub taken: Vec<String>,
 }
 
 /// Header edits.

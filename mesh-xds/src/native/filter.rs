@@ -5,7 +5,8 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Method};
 use mesh_model::HostPattern;
 use mesh_model::filter::{
-    Cors, Filter, HeaderEdit, HeaderKey, HeaderLine, Mirror, Origin, PathEdit, Redirect, Rewrite,
+    AuthProtocol, Cors, ExternalAuth, Filter, HeaderEdit, HeaderKey, HeaderLine, MAX_AUTH_BODY, Mirror,
+    Origin, PathEdit, Redirect, Rewrite,
 };
 
 use super::field::{Decoded, Within, each, graphic, needed, parsed, port, wrong};
@@ -19,6 +20,7 @@ const REDIRECTS: [u32; 5] = [301, 302, 303, 307, 308];
 pub(super) fn encode(filter: &Filter) -> wire::Filter {
     let action = match filter {
         Filter::Cors(cors) => Action::Cors(encode_cors(cors)),
+        Filter::ExternalAuth(auth) => Action::ExternalAuth(encode_auth(auth)),
         Filter::Mirror(mirror) => Action::Mirror(wire::Mirror {
             target: Some(encode_target(&mirror.target)),
             numerator: mirror.numerator,
@@ -44,6 +46,7 @@ pub(super) fn encode(filter: &Filter) -> wire::Filter {
 pub(super) fn decode(filter: wire::Filter) -> Decoded<Filter> {
     match needed("action", filter.action)? {
         Action::Cors(cors) => Ok(Filter::Cors(decode_cors(cors).within("cors")?)),
+        Action::ExternalAuth(auth) => Ok(Filter::ExternalAuth(decode_auth(auth).within("external_auth")?)),
         Action::Mirror(mirror) => Ok(Filter::Mirror(decode_mirror(mirror).within("mirror")?)),
         Action::Redirect(redirect) => Ok(Filter::Redirect(decode_redirect(redirect).within("redirect")?)),
         Action::RequestHeaders(edit) => {
@@ -54,6 +57,44 @@ pub(super) fn decode(filter: wire::Filter) -> Decoded<Filter> {
         }
         Action::Rewrite(rewrite) => Ok(Filter::Rewrite(decode_rewrite(rewrite).within("rewrite")?)),
     }
+}
+
+fn encode_auth(auth: &ExternalAuth) -> wire::ExternalAuth {
+    let names = |keys: &[HeaderKey]| keys.iter().map(|key| key.0.to_string()).collect();
+    let protocol = match &auth.protocol {
+        AuthProtocol::Grpc { allowed } => {
+            wire::ExternalAuthProtocol::Grpc(wire::GrpcAuth { allowed: names(allowed) })
+        }
+        AuthProtocol::Http { prefix, allowed, taken } => wire::ExternalAuthProtocol::Http(wire::HttpAuth {
+            prefix: prefix.to_string(),
+            allowed: names(allowed),
+            taken: names(taken),
+        }),
+    };
+    wire::ExternalAuth {
+        target: Some(encode_target(&auth.target)),
+        max_body: auth.max_body,
+        protocol: Some(protocol),
+    }
+}
+
+fn decode_auth(auth: wire::ExternalAuth) -> Decoded<ExternalAuth> {
+    let names =
+        |field: &str, names: Vec<String>| each(field, names, |name| Ok(HeaderKey(parsed("", &name)?)));
+    let protocol = match needed("protocol", auth.protocol)? {
+        wire::ExternalAuthProtocol::Grpc(grpc) => {
+            AuthProtocol::Grpc { allowed: names("grpc.allowed", grpc.allowed)? }
+        }
+        wire::ExternalAuthProtocol::Http(http) => AuthProtocol::Http {
+            prefix: graphic("http.prefix", &http.prefix)?,
+            allowed: names("http.allowed", http.allowed)?,
+            taken: names("http.taken", http.taken)?,
+        },
+    };
+    if auth.max_body > MAX_AUTH_BODY {
+        return Err(wrong("max_body", format!("{} is more than {MAX_AUTH_BODY}", auth.max_body)));
+    }
+    Ok(ExternalAuth { target: decode_target(auth.target)?, protocol, max_body: auth.max_body })
 }
 
 fn encode_edit(edit: &HeaderEdit) -> wire::HeaderEdit {

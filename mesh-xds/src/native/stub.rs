@@ -12,6 +12,8 @@ use mesh_model::{AuthorizationPolicy, Listener, ListenerTls, Resource, Route, Ru
 
 /// Cross-origin rules in a route.
 pub const FILTER_CORS: &str = "filter.cors";
+/// Questions to authorization services in a route.
+pub const FILTER_EXTERNAL_AUTH: &str = "filter.external-auth";
 /// Mirrors in a route.
 pub const FILTER_MIRROR: &str = "filter.mirror";
 /// Client certificates asked for by a listener.
@@ -20,7 +22,8 @@ pub const LISTENER_CLIENT_VALIDATION: &str = "listener.client-validation";
 pub const POLICY_AUDIT: &str = "policy.audit";
 
 /// Every feature that this version encodes. A node that understands all of them lists them in its metadata.
-pub const FEATURES: [&str; 4] = [FILTER_CORS, FILTER_MIRROR, LISTENER_CLIENT_VALIDATION, POLICY_AUDIT];
+pub const FEATURES: [&str; 5] =
+    [FILTER_CORS, FILTER_EXTERNAL_AUTH, FILTER_MIRROR, LISTENER_CLIENT_VALIDATION, POLICY_AUDIT];
 
 /// The features that a resource needs.
 pub fn needed_features(resource: &Resource) -> BTreeSet<String> {
@@ -44,6 +47,7 @@ pub fn needed_features(resource: &Resource) -> BTreeSet<String> {
                 for filter in rule.filters.iter().chain(&of_backends(rule)) {
                     match filter {
                         Filter::Cors(_) => need(FILTER_CORS),
+                        Filter::ExternalAuth(_) => need(FILTER_EXTERNAL_AUTH),
                         Filter::Mirror(_) => need(FILTER_MIRROR),
                         Filter::Redirect(_)
                         | Filter::RequestHeaders(_)

@@ -59,7 +59,8 @@ impl Rules<'_, '_> {
                 self.refused(path.field("extensionRef"), "a filter of another kind")
             }
             HttpFilterType::ExternalAuth => {
-                self.refused(path.field("externalAuth"), "external authorization")
+                let auth = filter.external_auth.as_ref()?;
+                self.external_auth(auth, &path.field("externalAuth")).map(Filter::ExternalAuth)
             }
             HttpFilterType::RequestHeaderModifier => {
                 let edit = filter.request_header_modifier.as_ref()?;
@@ -156,6 +157,15 @@ impl Rules<'_, '_> {
         Mirror { target, numerator, denominator }
     }
 
+    pub(super) fn header_name(&mut self, text: &str, path: &FieldPath) -> Option<HeaderName> {
+        let name = HeaderName::try_from(text).ok();
+        if name.is_none() {
+            let message = format!("{text:?} is not a header name");
+            self.invalid((Reason::InvalidValue, path), message, "use letters, digits and dashes", true);
+        }
+        name
+    }
+
     fn edit(&mut self, edit: &HeaderModifier, path: &FieldPath) -> Option<HeaderEdit> {
         let set = self.lines(&edit.set, &path.field("set"))?;
         let add = self.lines(&edit.add, &path.field("add"))?;
@@ -186,15 +196,6 @@ impl Rules<'_, '_> {
             }
         }
         Some(lines)
-    }
-
-    fn header_name(&mut self, text: &str, path: &FieldPath) -> Option<HeaderName> {
-        let name = HeaderName::try_from(text).ok();
-        if name.is_none() {
-            let message = format!("{text:?} is not a header name");
-            self.invalid((Reason::InvalidValue, path), message, "use letters, digits and dashes", true);
-        }
-        name
     }
 
     fn cors(&mut self, cors: &object::Cors, path: &FieldPath) -> Option<Cors> {

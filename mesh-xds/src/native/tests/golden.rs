@@ -8,7 +8,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use mesh_model::backend::{Backend, Target};
 use mesh_model::filter::{
-    Cors, Filter, HeaderEdit, HeaderKey, HeaderLine, Mirror, PathEdit, Redirect, Rewrite,
+    AuthProtocol, Cors, ExternalAuth, Filter, HeaderEdit, HeaderKey, HeaderLine, Mirror, PathEdit, Redirect,
+    Rewrite,
 };
 use mesh_model::finding::Reason;
 use mesh_model::listener::ClientValidation;
@@ -101,6 +102,20 @@ fn filters() -> Vec<Filter> {
         Filter::Rewrite(Rewrite {
             hostname: Some("c.example".into()),
             path: Some(PathEdit::Prefix("/prefix".into())),
+        }),
+        Filter::ExternalAuth(ExternalAuth {
+            target: Target::Service { service: object(), port: 82 },
+            protocol: AuthProtocol::Http {
+                prefix: "/auth".into(),
+                allowed: vec![HeaderKey(HeaderName::from_static("x-a"))],
+                taken: vec![HeaderKey(HeaderName::from_static("x-b"))],
+            },
+            max_body: 1024,
+        }),
+        Filter::ExternalAuth(ExternalAuth {
+            target: Target::Service { service: object(), port: 83 },
+            protocol: AuthProtocol::Grpc { allowed: vec![HeaderKey(HeaderName::from_static("x-c"))] },
+            max_body: 0,
         }),
     ]
 }

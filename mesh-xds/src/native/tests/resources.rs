@@ -161,6 +161,18 @@ fn cors() -> Any<Cors> {
         .boxed()
 }
 
+fn external_auth() -> Any<ExternalAuth> {
+    let names = || vec(select(vec!["x-a", "x-b"]).prop_map(|n| HeaderKey(HeaderName::from_static(n))), 0..3);
+    let protocol = prop_oneof![
+        names().prop_map(|allowed| AuthProtocol::Grpc { allowed }),
+        (select(vec!["", "/auth"]).prop_map(Arc::from), names(), names())
+            .prop_map(|(prefix, allowed, taken)| AuthProtocol::Http { prefix, allowed, taken }),
+    ];
+    (target(), protocol, 0..=MAX_AUTH_BODY)
+        .prop_map(|(target, protocol, max_body)| ExternalAuth { target, protocol, max_body })
+        .boxed()
+}
+
 fn redirect() -> Any<Redirect> {
     let scheme = of(select(vec!["http", "https"]).prop_map(Arc::from));
     let status = select(vec![301u16, 302, 303, 307, 308]);
@@ -178,6 +190,7 @@ fn one_filter() -> Any<Filter> {
     });
     prop_oneof![
         cors().prop_map(Filter::Cors),
+        external_auth().prop_map(Filter::ExternalAuth),
         mirror.prop_map(Filter::Mirror),
         redirect().prop_map(Filter::Redirect),
         edit().prop_map(Filter::RequestHeaders),

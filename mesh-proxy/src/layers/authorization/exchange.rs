@@ -1,0 +1,70 @@
+//! One question and its answer, whole and bounded.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body_util::{BodyExt, Limited};
+
+use crate::http::body::Body;
+use crate::http::call::{Head, Shape};
+use crate::http::{Error, Stack};
+use crate::layers::forward::{Plan, choose};
+use crate::pool;
+use crate::upstream::Connect;
+
+/// Most bytes of an answer's body.
+const MOST: usize = 64 * 1024;
+/// Tries in all. A question changes nothing at the service, so that another try is always safe.
+const TRIES: usize = 3;
+
+/// A whole answer.
+pub(super) struct Answer {
+    pub(super) head: http::response::Parts,
+    pub(super) body: Bytes,
+    pub(super) trailers: Option<HeaderMap>,
+}
+
+/// Asks an endpoint of the service; another one, or on another connection, when that fails.
+pub(super) async fn exchange<C: Connect>(
+    stack: &Stack<C>,
+    plan: &Plan<'_>,
+    head: Head,
+    body: Bytes,
+) -> Result<Answer, Error> {
+    let shape = Shape { grpc: plan.grpc, http2: false, direct: false, upgrade: false };
+    let mut tried = Vec::new();
+    let mut problem = Error::NoEndpoint;
+    for count in 0..TRIES {
+        let mesh = stack.mesh.current();
+        let mut chosen = choose(stack, &mesh, plan, &shape, &tried)?;
+        drop(mesh);
+        let _in_flight = chosen.in_flight.take();
+        tried.push(chosen.upstream.address);
+        let lease = match count {
+            0 => stack.pool.checkout(&chosen.upstream).await,
+            // What waits in the pool may have been closed by its peer.
+            _ => stack.pool.checkout_new(&chosen.upstream).await,
+        };
+        let lease = match lease {
+            Ok(lease) => lease,
+            Err(error) => {
+                problem = Error::Connect(error);
+                continue;
+            }
+        };
+        let body = Body::full(body.clone());
+        match lease.send(head.clone().request(&chosen.upstream, chosen.http1, body)).await {
+            Ok(answer) => return whole(answer).await,
+            Err(_) => problem = Error::Reset { repeatable: false },
+        }
+    }
+    Err(problem)
+}
+
+async fn whole(answer: pool::Answer) -> Result<Answer, Error> {
+    let (head, incoming) = answer.response.into_parts();
+    let read = Limited::new(incoming, MOST).collect().await;
+    let read = read.map_err(|_| Error::Reset { repeatable: false })?;
+    answer.give_back.give();
+    let trailers = read.trailers().cloned();
+    Ok(Answer { head, body: read.to_bytes(), trailers })
+}
