@@ -4,10 +4,8 @@ use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING, UPGRADE};
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, request, response,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, response};
 use http_body::Body;
 use mesh_http1::{Error, Fields, Framing, RequestReader, ResponseReader, Version, write};
 
@@ -80,18 +78,30 @@ fn fields(mut fields: Fields<'_>, bytes: &Bytes) -> Result<HeaderMap, Error> {
     Ok(headers)
 }
 
+/// What the head of a request is written from.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'r> {
+    /// The method.
+    pub method: &'r Method,
+    /// Path and query.
+    pub target: &'r str,
+    /// The host that is asked for, and its port if it is to be named.
+    pub host: (&'r str, Option<u16>),
+    /// The other lines. `Host` and what speaks about connection and framing are passed over.
+    pub headers: &'r HeaderMap,
+}
+
 /// Writes the head of a request. Returns the framing that it promises.
-pub fn request_head(out: &mut Vec<u8>, request: &request::Parts, body: &impl Body) -> Framing {
-    let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
-    write::request_line(out, request.method.as_str().as_bytes(), target.as_bytes());
-    let promised = request.headers.contains_key(CONTENT_LENGTH);
-    lines(out, &request.headers);
-    if request.headers.contains_key(UPGRADE) {
+pub fn request_head(out: &mut Vec<u8>, asked: &Asked<'_>, body: &impl Body) -> Framing {
+    write::request_line(out, asked.method.as_str().as_bytes(), asked.target.as_bytes());
+    write::host(out, asked.host.0.as_bytes(), asked.host.1);
+    let promised = lines(out, asked.headers);
+    if asked.headers.contains_key(UPGRADE) {
         write::field(out, b"connection", b"upgrade");
     }
     let framing = of(body);
     match framing {
-        Framing::Length(0) if !promised && !may_have_content(&request.method) => {}
+        Framing::Length(0) if !promised && !may_have_content(asked.method) => {}
         framing => frame(out, framing),
     }
     write::end_of_head(out);
@@ -161,13 +171,17 @@ fn frame(out: &mut Vec<u8>, framing: Framing) {
     }
 }
 
-/// All lines but those that speak about connection and framing, which are written anew.
-fn lines(out: &mut Vec<u8>, headers: &HeaderMap) {
+/// All lines but those that speak about connection and framing, which are written anew, and the host of a request.
+/// Whether there was a length among them.
+fn lines(out: &mut Vec<u8>, headers: &HeaderMap) -> bool {
+    let mut length = false;
     for (name, value) in headers {
-        if *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && *name != CONNECTION {
+        length |= *name == CONTENT_LENGTH;
+        if ![CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, HOST].contains(name) {
             write::field(out, name.as_str().as_bytes(), value.as_bytes());
         }
     }
+    length
 }
 
 /// A proxy says when an answer came that does not (RFC 9110, section 6.6.1). The text is made once a second.

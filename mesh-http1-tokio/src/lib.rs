@@ -12,7 +12,7 @@ mod wire;
 
 pub use client::Client;
 pub use connection::{Connection, Problem};
-pub use heads::{Started, Way, request_head, response_head};
+pub use heads::{Asked, Started, Way, request_head, response_head};
 pub use mesh_http1::{Error, Framing, RequestReader, Version};
 pub use outgoing::{Fault, Outgoing};
 pub use raw::{Prefixed, RawIo};

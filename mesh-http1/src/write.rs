@@ -34,12 +34,28 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// The line that names the host that is asked for.
+pub fn host(out: &mut Vec<u8>, host: &[u8], port: Option<u16>) {
+    out.extend_from_slice(b"host: ");
+    out.extend_from_slice(host);
+    if let Some(port) = port {
+        out.push(b':');
+        decimal(out, port.into());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// The line that says how long the body is.
 pub fn content_length(out: &mut Vec<u8>, length: u64) {
     out.extend_from_slice(b"content-length: ");
+    decimal(out, length);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn decimal(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
-    let mut rest = length;
+    let mut rest = number;
     loop {
         at -= 1;
         digits[at] = b'0' + (rest % 10) as u8;
@@ -49,7 +65,6 @@ pub fn content_length(out: &mut Vec<u8>, length: u64) {
         }
     }
     out.extend_from_slice(&digits[at..]);
-    out.extend_from_slice(b"\r\n");
 }
 
 /// The line that says that the body comes in chunks.

@@ -70,11 +70,15 @@ impl FromStr for Authority {
         match host {
             "" => Err(AuthorityError::Empty),
             _ if host.starts_with('[') => bracketed(host).map(|host| Self { host, port }),
-            _ if host.split('.').any(str::is_empty) => Err(AuthorityError::Character),
+            _ if has_empty_label(host.as_bytes()) => Err(AuthorityError::Character),
             _ if host.bytes().all(is_host_byte) => Ok(Self { host: host.to_ascii_lowercase(), port }),
             _ => Err(AuthorityError::Character),
         }
     }
+}
+
+fn has_empty_label(host: &[u8]) -> bool {
+    host.starts_with(b".") || host.ends_with(b".") || host.windows(2).any(|pair| pair == b"..")
 }
 
 fn is_host_byte(b: u8) -> bool {

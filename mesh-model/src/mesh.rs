@@ -4,6 +4,7 @@
 //! change, not the mesh. Nothing here decides; see [`crate::engine`].
 
 mod endpoints;
+mod hashed;
 mod headers;
 mod hosts;
 mod paths;
@@ -13,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderName;
-use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
+use rpds::RedBlackTreeMapSync;
 
 use crate::backend::{Service, Transport};
 use crate::listener::{Listener, ListenerProtocol};
@@ -24,6 +25,7 @@ use crate::route::{Attachment, Route};
 use crate::tls::{BackendTls, Certificate};
 use crate::workload::Workload;
 
+use hashed::HashTrieMapSync;
 use headers::HeaderNames;
 
 pub use endpoints::EndpointSet;

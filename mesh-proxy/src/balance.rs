@@ -2,7 +2,6 @@
 //! state is keyed by rule and service, so that it survives the exchange of a snapshot.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,6 +10,8 @@ use mesh_model::backend::{Backend, Endpoint, Target};
 use mesh_model::mesh::EndpointSet;
 use mesh_model::{ObjectName, ResourceKey};
 use mesh_rt::random::Fast;
+
+use crate::hashed::HashMap;
 
 mod wheel;
 
@@ -140,9 +141,10 @@ impl Balancer {
         if let Some(found) = services.get(&key).filter(|found| Arc::ptr_eq(&found.ready, set.ready())) {
             return found.clone();
         }
-        let known: HashMap<SocketAddr, Rc<Cell<u32>>> = services.get(&key).map_or_else(HashMap::new, |old| {
-            old.ready.iter().map(|e| e.address).zip(old.counts.iter().cloned()).collect()
-        });
+        let known: HashMap<SocketAddr, Rc<Cell<u32>>> =
+            services.get(&key).map_or_else(HashMap::default, |old| {
+                old.ready.iter().map(|e| e.address).zip(old.counts.iter().cloned()).collect()
+            });
         let counts = set.ready().iter().map(|e| known.get(&e.address).cloned().unwrap_or_default());
         let loads = Loads { ready: Arc::clone(set.ready()), counts: counts.collect() };
         if services.len() >= MOST {

@@ -8,6 +8,7 @@ pub mod control;
 pub mod detect;
 pub mod dialer;
 pub mod drain;
+mod hashed;
 pub mod http;
 pub mod layers;
 pub mod pool;

@@ -4,15 +4,16 @@
 //! shared up to their capacity. A connection is used again only after its last exchange ended cleanly.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Response;
 use mesh_http1_tokio::RawIo;
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
+use crate::hashed::HashMap;
+use crate::http::call::Head;
 use crate::http::{Body, Incoming};
 use crate::upstream::{Connect, ConnectError, Speaks, Upstream};
 
@@ -64,8 +65,8 @@ struct Slot {
 /// Why a request that got a connection has no answer.
 #[derive(Debug)]
 pub struct SendError {
-    /// The request, when nothing of it was sent.
-    pub unsent: Option<Box<Request<Body>>>,
+    /// The body, when nothing of the request was sent.
+    pub unsent: Option<Body>,
     /// Nothing of the request can have been processed, though it may have been sent.
     pub unprocessed: bool,
     /// The connection had served a request before, so that its peer may just have closed it.
@@ -171,18 +172,26 @@ fn broken(upstream: &Upstream, problem: hyper::Error) -> ConnectError {
 }
 
 impl Lease {
-    /// Sends a request and waits for the head of its answer. Dropping the future ends the exchange.
+    /// Sends a request to its upstream, marked as HTTP/1 of the application if it is, and waits for the head of
+    /// its answer. Dropping the future ends the exchange.
     ///
     /// # Errors
     /// What happened, and whether the request may be sent again.
-    pub async fn send(self, request: Request<Body>) -> Result<Answer, SendError> {
+    pub(crate) async fn send(
+        self,
+        head: &Head,
+        (upstream, http1): (&Upstream, bool),
+        body: Body,
+    ) -> Result<Answer, SendError> {
         match self.0 {
             Held::One(held) => {
-                let (response, held) = held.send(request).await?;
+                let (response, held) = held.send(head, body).await?;
                 Ok(Answer { response, give_back: GiveBack(Some(Held::One(held))) })
             }
             Held::Shared(held) => {
-                let (response, held) = held.send(request).await?;
+                let request = head.clone().http2(upstream, http1, body);
+                // Large, and not of the connections that are for one request at a time.
+                let (response, held) = Box::pin(held.send(request)).await?;
                 let response = response.map(Incoming::from);
                 Ok(Answer { response, give_back: GiveBack(Some(Held::Shared(held))) })
             }

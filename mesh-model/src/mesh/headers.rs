@@ -1,8 +1,8 @@
 //! The names of headers that routes and policies compare, counted, so that a record of a decision can be small.
 
 use http::HeaderName;
-use rpds::HashTrieMapSync;
 
+use super::hashed::HashTrieMapSync;
 use crate::policy::{Condition, ConditionKey};
 use crate::resource::Resource;
 

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use rpds::HashTrieMapSync;
-
+use super::hashed::HashTrieMapSync;
 use super::paths::PathTable;
 use crate::hostname::HostPattern;
 

@@ -8,8 +8,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use http::HeaderName;
-use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
+use rpds::RedBlackTreeMapSync;
 
+use super::hashed::HashTrieMapSync;
 use super::table::{Candidate, Class, Rank};
 use crate::engine::query;
 use crate::facts::RequestHead;

@@ -8,14 +8,14 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::ext::Protocol;
-use mesh_http1_tokio::RawIo;
+use mesh_http1_tokio::{Asked, Framing, RawIo, request_head};
 use mesh_model::{Authority, RequestHead};
 
 use super::body::{Body, Course, Received, Tail};
 use super::head::Accepted;
 use super::incoming::Incoming;
 use super::names;
-use crate::upstream::{Security, Speaks, Upstream};
+use crate::upstream::{Security, Upstream};
 
 /// The head of a request as it will be sent.
 #[derive(Debug, Clone)]
@@ -115,40 +115,44 @@ impl Head {
         }
     }
 
-    /// The request in the form that an upstream speaks. `http1` marks it for the proxy at the other end.
-    pub(crate) fn request(mut self, upstream: &Upstream, http1: bool, body: Body) -> Request<Body> {
-        let authority = self.authority.to_string();
-        let mesh = matches!(upstream.security, Security::Mesh(_));
-        if upstream.speaks == Speaks::Http2 {
-            if mesh && http1 {
-                self.headers.insert(&names::HTTP1, HeaderValue::from_static("1"));
-            }
-            return self.http2(&authority, !matches!(upstream.security, Security::Plain), body);
-        }
-        self.http1(&authority, body)
+    /// Writes the head in HTTP/1. Returns the framing of the body that it promises.
+    pub(crate) fn write_http1(&self, out: &mut Vec<u8>, body: &Body) -> Framing {
+        let changed = self.changed();
+        let asked = Asked {
+            method: &self.method,
+            target: self.uri.path_and_query().map_or("/", PathAndQuery::as_str),
+            host: (self.authority.host(), self.authority.port()),
+            headers: changed.as_ref().unwrap_or(&self.headers),
+        };
+        request_head(out, &asked, body)
     }
 
-    fn http1(mut self, authority: &str, body: Body) -> Request<Body> {
-        if let Ok(host) = HeaderValue::from_str(authority) {
-            self.headers.insert(http::header::HOST, host);
+    /// The headers, where HTTP/1 wants others than there are.
+    fn changed(&self) -> Option<HeaderMap> {
+        let crumbs = self.headers.get_all(COOKIE).iter().nth(1).is_some();
+        if self.upgrade.is_none() && !crumbs {
+            return None;
         }
-        join_cookies(&mut self.headers);
-        if let Some(protocol) = self.upgrade {
-            self.headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
+        let mut headers = self.headers.clone();
+        if crumbs {
+            join_cookies(&mut headers);
+        }
+        if let Some(protocol) = &self.upgrade {
             if protocol.as_bytes().eq_ignore_ascii_case(b"websocket") {
-                let key = self.headers.entry(http::header::SEC_WEBSOCKET_KEY);
-                key.or_insert_with(websocket_key);
+                headers.entry(http::header::SEC_WEBSOCKET_KEY).or_insert_with(websocket_key);
             }
-            self.headers.insert(http::header::UPGRADE, protocol);
+            headers.insert(http::header::UPGRADE, protocol.clone());
         }
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
-        request
+        Some(headers)
     }
 
-    fn http2(mut self, authority: &str, tls: bool, body: Body) -> Request<Body> {
+    /// The request in HTTP/2. `http1` marks it for the proxy at the other end.
+    pub(crate) fn http2(mut self, upstream: &Upstream, http1: bool, body: Body) -> Request<Body> {
+        if http1 && matches!(upstream.security, Security::Mesh(_)) {
+            self.headers.insert(&names::HTTP1, HeaderValue::from_static("1"));
+        }
+        let tls = !matches!(upstream.security, Security::Plain);
+        let authority = self.authority.to_string();
         let mut request = Request::new(body);
         *request.version_mut() = Version::HTTP_2;
         *request.method_mut() = self.method;
@@ -173,9 +177,6 @@ impl Head {
 
 /// HTTP/2 splits cookies for its compression; HTTP/1 knows one line (RFC 9113, section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
-    if headers.get_all(COOKIE).iter().nth(1).is_none() {
-        return;
-    }
     let lines: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
         headers.insert(COOKIE, joined);

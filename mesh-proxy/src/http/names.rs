@@ -43,12 +43,19 @@ const FORWARDED: [&str; 6] = [
 /// may read them so.
 pub(crate) fn is_ours(name: &str) -> bool {
     let ours = |name: &str| name.starts_with(OURS) || name == CLIENT_IDENTITY.as_str();
+    // Most names begin otherwise, which one byte tells.
+    if !name.starts_with('x') {
+        return false;
+    }
     if name.contains('_') { ours(&name.replace('_', "-")) } else { ours(name) }
 }
 
 /// Whether a header of this name speaks about the client.
 pub(crate) fn is_forwarded(name: &str) -> bool {
     let named = |name: &str| FORWARDED.contains(&name);
+    if !name.starts_with(['f', 'x']) {
+        return false;
+    }
     if name.contains('_') { named(&name.replace('_', "-")) } else { named(name) }
 }
 

@@ -1,7 +1,6 @@
 //! The record of one exchange: filled while it runs, told to telemetry once when it is over.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -17,6 +16,7 @@ use mesh_rt::random::Fast;
 use super::body::{Course, Failure};
 use super::downstream::Downstream;
 use super::error::{Error, Malformed};
+use crate::hashed::HashMap;
 use crate::scope::Scope;
 use crate::telemetry::decisions::{At, DecisionId, Record as Decided, Ring};
 use crate::telemetry::metrics::{Cells, Labels, MAX_SERIES, SeriesKey, WorkerSeries};

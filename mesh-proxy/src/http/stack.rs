@@ -2,7 +2,6 @@
 //! thread.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use super::downstream::Downstream;
 use super::record::Observer;
 use super::revoke::Streams;
 use crate::balance::Balancer;
+use crate::hashed::HashMap;
 use crate::layers::mirror::UnderWay;
 use crate::layers::retry::Budget;
 use crate::pool::{self, Pool};
@@ -123,7 +123,7 @@ impl<C: Connect> Stack<C> {
     pub(crate) fn policies(&self, mesh: &Arc<Mesh>, workload: &Workload) -> Rc<[Arc<AuthorizationPolicy>]> {
         let mut cache = self.policies.borrow_mut();
         if !cache.mesh.as_ref().is_some_and(|known| Arc::ptr_eq(known, mesh)) {
-            *cache = PolicyCache { mesh: Some(Arc::clone(mesh)), by_workload: HashMap::new() };
+            *cache = PolicyCache { mesh: Some(Arc::clone(mesh)), by_workload: HashMap::default() };
         }
         if let Some(found) = cache.by_workload.get(&workload.name) {
             return Rc::clone(found);

@@ -191,8 +191,8 @@ async fn one_try<C: Connect>(
         };
         let stale = error.reused && !fresh && !error.garbled;
         let harmless = error.unsent.is_some() || error.unprocessed || policy.is_idempotent();
-        if let (Some(request), Outgoing::Once(kept)) = (error.unsent, &mut *body) {
-            *kept = Some(request.into_body());
+        if let (Some(unsent), Outgoing::Once(kept)) = (error.unsent, &mut *body) {
+            *kept = Some(unsent);
         }
         if !(stale && harmless && body.is_whole()) {
             // A backend that ends cuts what it has begun; another one can still answer.
@@ -210,8 +210,7 @@ async fn send(
     lease: Lease,
 ) -> Result<Result<Answer, SendError>, Error> {
     let body = body.take().ok_or(Error::Reset { repeatable: false })?;
-    let request = call.head.clone().request(&chosen.upstream, chosen.http1, body);
-    Ok(lease.send(request).await)
+    Ok(lease.send(&call.head, (&chosen.upstream, chosen.http1), body).await)
 }
 
 /// Makes a reply of an answer: a tunnel when the backend agreed to change the protocol, and only then.

@@ -109,7 +109,7 @@ async fn send<C: Connect>(
     drop(mesh);
     let _in_flight = chosen.in_flight.take();
     let lease = stack.pool.checkout(&chosen.upstream).await?;
-    let answer = match lease.send(head.request(&chosen.upstream, chosen.http1, body)).await {
+    let answer = match lease.send(&head, (&chosen.upstream, chosen.http1), body).await {
         Ok(answer) => answer,
         Err(_) => {
             stack.observer.telemetry.metrics.mirrors_dropped.inc();

@@ -5,11 +5,12 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Method, Request, Response};
-use mesh_http1_tokio::{Connection, Outgoing, Problem, RawIo, request_head};
+use http::{Method, Response};
+use mesh_http1_tokio::{Connection, Outgoing, Problem, RawIo};
 use tokio::time::Instant;
 
 use super::{SendError, now};
+use crate::http::call::Head;
 use crate::http::{Body, Incoming};
 
 /// Connections that wait for their next request, the most recently used last.
@@ -69,10 +70,9 @@ pub(super) fn begin(io: Box<dyn RawIo>, home: &Rc<Idle>) -> Http1 {
 }
 
 impl Http1 {
-    pub(super) async fn send(self, request: Request<Body>) -> Result<(Response<Incoming>, Self), SendError> {
-        let of_head = *request.method() == Method::HEAD;
-        let (parts, body) = request.into_parts();
-        self.connection.begin(Outgoing::new(body, |out, body| request_head(out, &parts, body)));
+    pub(super) async fn send(self, head: &Head, body: Body) -> Result<(Response<Incoming>, Self), SendError> {
+        let of_head = head.method == Method::HEAD;
+        self.connection.begin(Outgoing::new(body, |out, body| head.write_http1(out, body)));
         match poll_fn(|cx| self.connection.poll_exchange(cx, of_head)).await {
             Ok(head) => {
                 Connection::answered(&self.connection);
@@ -85,8 +85,7 @@ impl Http1 {
             Err(problem) => {
                 let upload = self.connection.unsent();
                 let unprocessed = upload.is_some();
-                let body = upload.and_then(Outgoing::into_body);
-                let unsent = body.map(|body| Box::new(Request::from_parts(parts, body)));
+                let unsent = upload.and_then(Outgoing::into_body);
                 let garbled = problem == Problem::Garbled;
                 Err(SendError { unsent, unprocessed, reused: self.reused, garbled })
             }

@@ -137,7 +137,7 @@ impl Http2 {
         match self.conn.sender.try_send_request(request).await {
             Ok(response) => Ok((response, self)),
             Err(mut error) => {
-                let unsent = error.take_message().map(Box::new);
+                let unsent = error.take_message().map(Request::into_body);
                 let error = error.into_error();
                 let unprocessed = unsent.is_some() || was_refused(&error);
                 Err(SendError { unsent, unprocessed, reused: self.reused, garbled: false })
