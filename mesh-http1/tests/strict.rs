@@ -203,12 +203,10 @@ fn what_a_head_says_about_body_and_connection() {
     }
 }
 
+type Trailers = Vec<(String, String)>;
+
 /// The body and trailers of some bytes, given in pieces of this size, and what is left behind it.
-fn decode(
-    framing: Framing,
-    bytes: &[u8],
-    step: usize,
-) -> Result<(Vec<u8>, Vec<(String, String)>, Vec<u8>), Error> {
+fn decode(framing: Framing, bytes: &[u8], step: usize) -> Result<(Vec<u8>, Trailers, Vec<u8>), Error> {
     let mut decoder = Decoder::new(framing);
     let (mut body, mut at) = (Vec::new(), 0);
     let mut end = 0;

@@ -39,8 +39,10 @@ fn scripted(net: &Net, answers: &'static [&'static str], close: bool) -> Seen {
                     return;
                 }
             }
-            while !close {
-                let Ok(count @ 1..) = io.read(&mut buffer).await else { return };
+            if close {
+                return;
+            }
+            while let Ok(count @ 1..) = io.read(&mut buffer).await {
                 told.text.borrow_mut().push_str(&String::from_utf8_lossy(&buffer[..count]));
             }
         }

@@ -52,7 +52,7 @@ pub(super) async fn exchange<C: Connect>(
             }
         };
         let body = Body::full(body.clone());
-        match lease.send(head.clone().request(&chosen.upstream, chosen.http1, body)).await {
+        match lease.send(&head, (&chosen.upstream, chosen.http1), body).await {
             Ok(answer) => return whole(answer).await,
             Err(_) => problem = Error::Reset { repeatable: false },
         }
