@@ -76,6 +76,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(Task::Init(task)) = &arguments.task {
         return init(task);
     }
+    mesh_rt::random::prepare();
     let config = match (&arguments.config, &arguments.config_text) {
         (Some(path), _) => Config::read(path)?,
         (None, text) => Config::parse(Path::new("--config-text"), text.as_deref().unwrap_or_default())?,

@@ -1,6 +1,14 @@
 //! Randomness from the operating system, and a small generator for choices that need no secrecy.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
+
+/// Has the source of [`secure`] made ready by a thread of its own. It gathers entropy once in a process, which takes
+/// longer than all else that a start needs; who wants bytes before it is done waits for it.
+pub fn prepare() {
+    // Without a thread the first who wants bytes makes it ready.
+    let _ = std::thread::Builder::new().name("entropy".to_owned()).spawn(secure::<1>);
+}
 
 /// Bytes fit for keys and serial numbers.
 pub fn secure<const N: usize>() -> [u8; N] {
@@ -14,9 +22,9 @@ pub fn secure<const N: usize>() -> [u8; N] {
 pub struct Fast(u64);
 
 impl Fast {
-    /// A generator with a seed from the operating system.
+    /// A generator with a seed from the operating system, which does not wait for the source of [`secure`].
     pub fn from_entropy() -> Self {
-        Self::seeded(u64::from_le_bytes(secure()))
+        Self::seeded(RandomState::new().hash_one(0))
     }
 
     /// A generator whose sequence is fixed by the seed.
@@ -47,6 +55,12 @@ impl Fast {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn generators_of_one_process_differ() {
+        let first: Vec<u64> = (0..8).map(|_| Fast::from_entropy().next_u64()).collect();
+        assert!((1..8).all(|at| !first[..at].contains(&first[at])), "{first:?}");
+    }
 
     #[test]
     fn below_stays_below_and_reaches_every_value() {

@@ -92,7 +92,10 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Status(arguments) => local.block_on(&runtime, status::run(&arguments)),
         #[cfg(feature = "cluster")]
         Command::Uninstall(arguments) => runtime.block_on(uninstall::run(&arguments)),
-        Command::Up(arguments) => local.block_on(&runtime, up::run(&arguments)),
+        Command::Up(arguments) => {
+            mesh_rt::random::prepare();
+            local.block_on(&runtime, up::run(&arguments))
+        }
         Command::Why(arguments) => local.block_on(&runtime, why::run(&arguments)),
     }
 }

@@ -202,7 +202,7 @@ fn is_of_one_hop(name: &HeaderName) -> bool {
 /// Removes what this sender may not say, in one pass over the names.
 fn strip_reserved(headers: &mut HeaderMap, sender: Sender) -> Result<(), Malformed> {
     let outside = sender == Sender::Outside;
-    if outside && headers.keys().any(|name| name.as_str().contains('_')) {
+    if outside && headers.keys().any(|name| name.as_str().as_bytes().contains(&b'_')) {
         return Err(Malformed::HeaderName);
     }
     let drop_forwarded = matches!(sender, Sender::Outside | Sender::Unverified);

@@ -47,7 +47,7 @@ pub(crate) fn is_ours(name: &str) -> bool {
     if !name.starts_with('x') {
         return false;
     }
-    if name.contains('_') { ours(&name.replace('_', "-")) } else { ours(name) }
+    if name.as_bytes().contains(&b'_') { ours(&name.replace('_', "-")) } else { ours(name) }
 }
 
 /// Whether a header of this name speaks about the client.
@@ -56,7 +56,7 @@ pub(crate) fn is_forwarded(name: &str) -> bool {
     if !name.starts_with(['f', 'x']) {
         return false;
     }
-    if name.contains('_') { named(&name.replace('_', "-")) } else { named(name) }
+    if name.as_bytes().contains(&b'_') { named(&name.replace('_', "-")) } else { named(name) }
 }
 
 /// Whether `Connection` may not name this header: removing it would change what the request means or who
