@@ -19,11 +19,12 @@ use crate::local::Replica;
 use crate::objects::ObjectKind;
 use crate::pods::Pod;
 use crate::source::Snapshot;
-use crate::status::Statuses;
+use crate::status::{ObjectStatus, Statuses};
 use crate::store::{ObjectKey, ObjectStore};
-use crate::translate::{Changes, Settings, Translator, Update, locate, refused_policies};
+use crate::translate::{Changes, Settings, Translator, locate, refused_policies};
 
 pub use heard::Heard;
+use heard::{Spoiled, spoil};
 pub use touched::{Batch, Touched};
 
 /// What the control plane holds at one moment.
@@ -56,6 +57,10 @@ pub struct Controller {
     heard: Arc<Heard>,
     /// What is wrong with the source as a whole.
     unread: Vec<Finding>,
+    /// Statuses without what proxies say.
+    plain: Statuses,
+    /// What proxies refuse, by the objects that it was made from.
+    spoiled: Spoiled,
     view: watch::Sender<View>,
 }
 
@@ -71,6 +76,8 @@ impl Controller {
             too_large: BTreeMap::new(),
             heard: Arc::default(),
             unread: Vec::new(),
+            plain: Statuses::default(),
+            spoiled: Spoiled::new(),
             view: watch::Sender::new(View::default()),
         }
     }
@@ -142,11 +149,21 @@ impl Controller {
         if heard == *self.heard {
             return;
         }
+        self.take_heard(heard);
+    }
+
+    fn take_heard(&mut self, heard: Heard) {
         self.heard = Arc::new(heard);
-        let findings = self.findings(&self.view.borrow().mesh);
+        let mesh = self.view.borrow().mesh.clone();
+        let findings = self.findings(&mesh);
+        let statuses = self.spoil(&mesh, BTreeMap::new());
         self.view.send_modify(|view| {
             view.heard = Arc::clone(&self.heard);
             view.findings = findings;
+            if !statuses.is_empty() {
+                view.touched.note(Batch { keys: statuses.keys().cloned().collect(), ..Batch::default() });
+            }
+            statuses.into_iter().for_each(|(key, status)| view.statuses.set(key, status));
         });
     }
 
@@ -171,7 +188,7 @@ impl Controller {
 
     /// Streams are told first, onlookers second.
     fn update(&mut self, changes: Changes, moved: Moved) {
-        let update = self.translator.update(changes);
+        let mut update = self.translator.update(changes);
         let resources_changed = !(update.delta.set.is_empty() && update.delta.removed.is_empty());
         let sizes_changed = self.publish(&update.delta);
         let mesh = self.view.borrow().mesh.clone();
@@ -181,20 +198,40 @@ impl Controller {
             .then(|| self.findings(&mesh));
         let sequence = self.cache.snapshot().sequence();
         let store_changed = moved.objects.is_some();
-        let batch = batch(&update, moved);
-        let changed = store_changed || resources_changed || findings.is_some() || !update.statuses.is_empty();
+        let statuses = self.spoil(&mesh, std::mem::take(&mut update.statuses));
+        let batch = batch(&update.delta, &statuses, moved);
+        let changed = store_changed || resources_changed || findings.is_some() || !statuses.is_empty();
         // Whoever watches may answer by telling something: an update without change must end there.
         self.view.send_if_modified(|view| {
             view.store = self.snapshot.store.clone();
             view.mesh = mesh;
             view.sequence = sequence;
             findings.into_iter().for_each(|findings| view.findings = findings);
-            update.statuses.into_iter().for_each(|(key, status)| view.statuses.set(key, status));
+            statuses.into_iter().for_each(|(key, status)| view.statuses.set(key, status));
             if changed {
                 view.touched.note(batch);
             }
             changed
         });
+    }
+
+    /// Statuses that change, with what proxies refuse in them.
+    fn spoil(&mut self, mesh: &Mesh, mut changed: NewStatuses) -> NewStatuses {
+        changed.iter().for_each(|(key, status)| self.plain.set(key.clone(), status.clone()));
+        let spoiled = self.heard.spoiled(mesh);
+        let before = std::mem::replace(&mut self.spoiled, spoiled);
+        for key in before.keys().chain(self.spoiled.keys()) {
+            let is_other = before.get(key) != self.spoiled.get(key);
+            if is_other || changed.contains_key(key) {
+                let plain = self.plain.of(key).cloned();
+                let status = match (plain, self.spoiled.get(key)) {
+                    (Some(plain), Some(refusals)) => Some(Arc::new(spoil(&plain, refusals))),
+                    (plain, _) => plain,
+                };
+                changed.insert(key.clone(), status);
+            }
+        }
+        changed
     }
 
     fn findings(&self, mesh: &Mesh) -> Arc<[Finding]> {
@@ -227,6 +264,9 @@ impl Controller {
     }
 }
 
+/// Statuses that are new, changed, or (with `None`) gone.
+type NewStatuses = BTreeMap<ObjectKey, Option<Arc<ObjectStatus>>>;
+
 /// What an update brings beside the changes that are translated.
 #[derive(Default)]
 struct Moved {
@@ -237,10 +277,10 @@ struct Moved {
 }
 
 /// What onlookers should look at after an update.
-fn batch(update: &Update, moved: Moved) -> Batch {
+fn batch(delta: &Delta, statuses: &NewStatuses, moved: Moved) -> Batch {
     let mut keys = moved.objects.unwrap_or_default();
-    keys.extend(update.statuses.keys().cloned());
-    let resources = || update.delta.set.iter().map(Resource::key).chain(&update.delta.removed);
+    keys.extend(statuses.keys().cloned());
+    let resources = || delta.set.iter().map(Resource::key).chain(&delta.removed);
     let has = |kind: Kind| resources().any(|key| key.kind == kind);
     Batch { keys, listeners: has(Kind::Listener), workloads: has(Kind::Workload) }
 }

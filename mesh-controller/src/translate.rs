@@ -149,6 +149,12 @@ pub fn translate(entries: impl IntoIterator<Item = Entry>, settings: Settings) -
     translator.translation()
 }
 
+/// Why the certificate of a secret cannot be used, in words without any part of it.
+#[cfg(feature = "cluster")]
+pub(crate) fn certificate_problem(secret: &crate::objects::Secret) -> Option<String> {
+    certificate::parse(secret).err()
+}
+
 /// Evaluates a node; `None` when what it is about does not exist.
 fn evaluate(node: &Node, reader: &Reader<'_>) -> Option<Output> {
     match node {

@@ -1,5 +1,6 @@
 //! Listeners of gateways: one port, protocol and hostname each.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,24 @@ pub enum ListenerProtocol {
     Tls,
     /// UDP.
     Udp,
+}
+
+/// The port at which a proxy without privileges listens for a port of a gateway: its own from 1024 on, else 10000 above
+/// it. Where the gateway has a listener of that number, 1024 further, and so on; no two ports of one gateway meet.
+///
+/// ```
+/// use mesh_model::listener::unprivileged_port;
+///
+/// assert_eq!(unprivileged_port(80, &[80, 443].into()), 10080);
+/// assert_eq!(unprivileged_port(80, &[80, 10080].into()), 11104);
+/// assert_eq!(unprivileged_port(10080, &[80, 10080].into()), 10080);
+/// ```
+pub fn unprivileged_port(port: u16, ports: &BTreeSet<u16>) -> u16 {
+    if port >= 1024 {
+        return port;
+    }
+    let places = (10_000 + port..=u16::MAX).step_by(1024);
+    places.into_iter().find(|place| !ports.contains(place)).unwrap_or(10_000 + port)
 }
 
 /// What a listener does with TLS.

@@ -238,8 +238,3 @@ fn selector(gateway: &str, settings: &Provisioning) -> BTreeMap<String, String> 
         .map(|(key, value)| (key.to_owned(), value))
         .into()
 }
-
-/// The port at which a proxy without privileges listens for a listener's port.
-fn bound(port: u16) -> u16 {
-    if port < 1024 { port + 10_000 } else { port }
-}

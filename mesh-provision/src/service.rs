@@ -1,10 +1,11 @@
 //! The service before a gateway's proxies.
 
 use mesh_model::Transport;
+use mesh_model::listener::unprivileged_port;
 use serde_json::{Map, Value, json};
 
 use super::address::wanted;
-use super::{Build, Piece, PieceKind, bound, selector};
+use super::{Build, Piece, PieceKind, selector};
 use mesh_objects::service::ServiceType;
 
 impl Build<'_> {
@@ -13,7 +14,7 @@ impl Build<'_> {
         let mut spec = Map::new();
         spec.insert("type".to_owned(), json!(kind));
         spec.insert("selector".to_owned(), json!(selector(&self.plan.name.name, self.settings)));
-        spec.insert("ports".to_owned(), self.plan.ports.iter().map(port).collect());
+        spec.insert("ports".to_owned(), self.plan.ports.iter().map(|port| self.port(*port)).collect());
         // More addresses than one cannot be had, which the status says.
         if let Some(address) = wanted(self.plan.gateway).first() {
             let field = if kind == ServiceType::LoadBalancer { "loadBalancerIP" } else { "clusterIP" };
@@ -21,17 +22,19 @@ impl Build<'_> {
         }
         self.piece(PieceKind::Service, json!({ "spec": spec }))
     }
-}
 
-fn port((transport, port): &(Transport, u16)) -> Value {
-    let (name, protocol) = match transport {
-        Transport::Tcp => ("tcp", "TCP"),
-        Transport::Udp => ("udp", "UDP"),
-    };
-    json!({
-        "name": format!("{name}-{port}"),
-        "port": port,
-        "protocol": protocol,
-        "targetPort": bound(*port),
-    })
+    fn port(&self, (transport, port): (Transport, u16)) -> Value {
+        let (name, protocol) = match transport {
+            Transport::Tcp => ("tcp", "TCP"),
+            Transport::Udp => ("udp", "UDP"),
+        };
+        let same = self.plan.ports.iter().filter(|(other, _)| *other == transport);
+        let ports = same.map(|(_, port)| *port).collect();
+        json!({
+            "name": format!("{name}-{port}"),
+            "port": port,
+            "protocol": protocol,
+            "targetPort": unprivileged_port(port, &ports),
+        })
+    }
 }

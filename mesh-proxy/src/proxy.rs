@@ -163,11 +163,14 @@ impl ProxyHandle {
         self.ports.close(id);
     }
 
-    /// Whether new work should be sent here: it has a configuration and an identity, and is not draining.
+    /// Whether new work should be sent here: it has a configuration and an identity, the sockets of its gateway's
+    /// listeners are open, and it is not draining. A listener whose port cannot be had holds up no other.
     pub fn is_ready(&self) -> bool {
+        let mesh = self.mesh.current();
         self.drain.phase() == Phase::Serving
-            && self.mesh.current().version() > 0
+            && mesh.version() > 0
             && self.identity.source.current().is_some()
+            && self.ports.are_open(&mesh)
     }
 
     /// The phase of the proxy's drain.

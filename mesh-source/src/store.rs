@@ -17,6 +17,7 @@ pub struct Stored {
     source: SourceRef,
     place: Option<Place>,
     live: Option<Arc<Live>>,
+    problem: Option<Arc<str>>,
 }
 
 /// What an API server holds beside what was asked for. It is not part of the object, so that a status that is
@@ -67,20 +68,31 @@ impl Stored {
     /// An object that is not from a file.
     pub fn new(object: Object, origin: Origin) -> Self {
         let source = object.source(origin);
-        Self { object: Arc::new(object), source, place: None, live: None }
+        Self { object: Arc::new(object), source, place: None, live: None, problem: None }
     }
 
     /// An object from an API server, its status set apart.
     pub fn from_server(object: Arc<Object>, generation: i64, live: Live) -> Self {
         let source = object.source(Origin::Api { generation });
-        Self { object, source, place: None, live: Some(Arc::new(live)) }
+        Self { object, source, place: None, live: Some(Arc::new(live)), problem: None }
     }
 
     /// An object from a file.
     pub fn from_file(object: Arc<Object>, place: Place) -> Self {
         let line = place.position(&FieldPath::root()).line;
         let source = object.source(Origin::File { path: Arc::clone(&place.file), line });
-        Self { object, source, place: Some(place), live: None }
+        Self { object, source, place: Some(place), live: None, problem: None }
+    }
+
+    /// The same object, still in force because the one that replaced it cannot be used; the text says why.
+    #[must_use]
+    pub fn outlasting(&self, problem: impl Into<Arc<str>>) -> Self {
+        Self { problem: Some(problem.into()), ..self.clone() }
+    }
+
+    /// Why what replaced this object is not in force.
+    pub const fn problem(&self) -> Option<&Arc<str>> {
+        self.problem.as_ref()
     }
 
     /// The object.
@@ -140,6 +152,7 @@ impl Stored {
     /// and so may what a server holds beside the object.
     pub fn same(&self, other: &Self) -> bool {
         self.source == other.source
+            && self.problem == other.problem
             && (Arc::ptr_eq(&self.object, &other.object) || self.object == other.object)
     }
 }

@@ -1,6 +1,7 @@
 //! Keeps what runs for gateways as it should be: writes what differs, brings back what was deleted or edited.
 //! Only the leader writes. What belongs to a gateway falls with it through its owner reference.
 
+mod abandoned;
 mod inventory;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use crate::serve::Count;
 use crate::status::StatusBody;
 use crate::store::Stored;
 
+use abandoned::abandoned;
 use inventory::{Inventory, PieceKey, path};
 
 /// The account and service of the control plane.
@@ -90,6 +92,7 @@ pub(super) async fn run(access: Access, refusals: watch::Sender<Arc<Refusals>>) 
         if *applier.access.leading.borrow_and_update() && applier.inventory.is_complete() && is_asked {
             applier.look();
             applier.write().await;
+            applier.clear_away().await;
         }
         only_view = false;
         let now = applier.access.clock.monotonic();
@@ -126,7 +129,12 @@ impl Applier {
         let view = self.access.view.borrow();
         let touched = self.seen.replace(view.touched.revision()).and_then(|seen| view.touched.since(seen));
         touched.is_none_or(|touched| {
-            touched.listeners || touched.has(&[ObjectKind::Gateway, ObjectKind::GatewayParameters])
+            touched.listeners
+                || touched.has(&[
+                    ObjectKind::Gateway,
+                    ObjectKind::GatewayClass,
+                    ObjectKind::GatewayParameters,
+                ])
         })
     }
 
@@ -200,6 +208,26 @@ impl Applier {
             self.note(written);
         }
         self.publish();
+    }
+
+    /// Removes what belongs to gateways that another controller has in charge.
+    async fn clear_away(&mut self) {
+        let store = self.access.view.borrow().store.clone();
+        for (key, uid) in abandoned(&store, self.inventory.iter(), &self.access.config.controller_name) {
+            match self.access.api.delete_exact(&path(&key), &uid).await {
+                Ok(_) => {
+                    tracing::info!(kind = key.0.as_str(), name = %key.1, "removed: another controller is in charge");
+                    self.inventory.forget(&key);
+                }
+                Err(error) if matches!(error.fault(), Fault::Conflict | Fault::NotFound) => {
+                    self.inventory.forget(&key);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "what belongs to another controller's gateway could not be removed");
+                    self.access.counters.add(Count::GatewayFailures, key.0.as_str());
+                }
+            }
+        }
     }
 
     fn differs(&self, piece: &Piece, now: Instant) -> bool {

@@ -149,6 +149,14 @@ impl Api {
         self.call(Method::DELETE, path, None).await
     }
 
+    /// Removes this object and none that has taken its name since.
+    pub(crate) async fn delete_exact(&self, path: &str, uid: &str) -> Result<Value, CallError> {
+        let options = serde_json::json!({
+            "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": { "uid": uid },
+        });
+        self.call(Method::DELETE, path, Some(("application/json", &options))).await
+    }
+
     async fn call(
         &self,
         method: Method,

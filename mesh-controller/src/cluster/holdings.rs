@@ -10,9 +10,10 @@ use mesh_model::Finding;
 
 use super::item::Item;
 use super::served::Served;
-use crate::objects::ObjectKind;
+use crate::objects::{ObjectKind, Secret};
 use crate::source::Snapshot;
-use crate::store::{ObjectKey, ObjectStore};
+use crate::store::{ObjectKey, ObjectStore, Stored};
+use crate::translate::certificate_problem;
 
 /// What a stream of one kind says.
 #[derive(Debug, Clone)]
@@ -97,9 +98,17 @@ impl Holdings {
             false => self.findings.insert(key.clone(), findings.clone()) != Some(findings),
         };
         if let Some(stored) = stored {
-            self.store = self.store.insert(stored);
+            self.store = self.store.insert(self.or_last_good(&key, stored));
             self.changed.insert(key);
         }
+    }
+
+    /// A secret whose certificate cannot be used leaves the one before in force, which then says why.
+    fn or_last_good(&self, key: &ObjectKey, stored: Arc<Stored>) -> Arc<Stored> {
+        let problem = |stored: &Stored| stored.get::<Secret>().and_then(certificate_problem);
+        let Some(text) = problem(&stored) else { return stored };
+        let before = self.store.find(key).filter(|before| problem(before).is_none());
+        before.map_or(stored, |before| Arc::new(before.outlasting(text)))
     }
 
     /// The kinds that are served and of which no list has come yet.

@@ -19,6 +19,8 @@ pub struct Entry {
     pub object: Arc<Object>,
     /// Its name and origin.
     pub source: SourceRef,
+    /// Why what replaced this object is not in force.
+    pub problem: Option<Arc<str>>,
 }
 
 impl Entry {
@@ -29,12 +31,13 @@ impl Entry {
             Origin::File { path, .. } => Origin::File { path, line: 0 },
             other => other,
         };
-        Self { source: object.source(origin), object }
+        Self { source: object.source(origin), object, problem: None }
     }
 
     /// An object of the store.
     pub fn of(stored: &Stored) -> Self {
-        Self::new(Arc::clone(stored.shared()), stored.source().origin.clone())
+        let entry = Self::new(Arc::clone(stored.shared()), stored.source().origin.clone());
+        Self { problem: stored.problem().cloned(), ..entry }
     }
 
     /// Namespace and name.

@@ -1,10 +1,12 @@
 //! What a proxy is made of. Built by whoever starts one; nothing is read from the environment here.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_ca::tls::PeerTls;
+use mesh_model::listener::unprivileged_port;
 use mesh_model::{ObjectName, Transport};
 use mesh_rt::{SharedClock, SystemClock};
 
@@ -25,19 +27,18 @@ pub enum BindPorts {
     Any,
     /// At the listener's port.
     AsWritten,
-    /// At the listener's port, or 10000 above it when it is below 1024 and so needs a privilege.
+    /// At the listener's port, or above 10000 when it is below 1024 and so needs a privilege.
     #[default]
     Unprivileged,
 }
 
 impl BindPorts {
-    /// The port to bind for a listener's port; 0 lets the system choose.
-    pub fn bound(self, port: u16) -> u16 {
+    /// The port to bind for a port of a gateway that has these; 0 lets the system choose.
+    pub fn bound(self, port: u16, ports: &BTreeSet<u16>) -> u16 {
         match self {
             Self::Any => 0,
             Self::AsWritten => port,
-            Self::Unprivileged if port < 1024 => port + 10_000,
-            Self::Unprivileged => port,
+            Self::Unprivileged => unprivileged_port(port, ports),
         }
     }
 }
@@ -162,7 +163,8 @@ mod tests {
 
     #[test]
     fn privileged_ports_are_bound_ten_thousand_above() {
-        let bound = |ports: BindPorts| [80, 443, 1023, 1024, 8080].map(|port| ports.bound(port));
+        let all = [80, 443, 1023, 1024, 8080];
+        let bound = |ports: BindPorts| all.map(|port| ports.bound(port, &all.into()));
         assert_eq!(bound(BindPorts::Unprivileged), [10_080, 10_443, 11_023, 1024, 8080]);
         assert_eq!(bound(BindPorts::AsWritten), [80, 443, 1023, 1024, 8080]);
         assert_eq!(bound(BindPorts::Any), [0; 5]);

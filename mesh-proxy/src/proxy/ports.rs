@@ -12,7 +12,7 @@ use mesh_rt::net::{bind_udp, listen_tcp};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::ListenerId;
-use super::options::{GatewayOptions, InboundListener, Listen, OutboundListener};
+use super::options::{BindPorts, GatewayOptions, InboundListener, Listen, OutboundListener};
 use crate::drain::{Drain, Signal};
 use crate::role::gateway::GatewayPort;
 use crate::worker::{Opening, Serve, Socket, Worker};
@@ -106,6 +106,18 @@ impl Ports {
         let mut state = self.state();
         let ours = mesh.all_listeners().filter(|listener| listener.gateway == options.gateway);
         let wanted: BTreeMap<ListenerId, &Arc<Listener>> = ours.map(|l| (id_of(l), l)).collect();
+        let moved: Vec<ListenerId> = wanted
+            .keys()
+            .filter(|id| {
+                let at = |open: &&Open| {
+                    options.ports != BindPorts::Any && open.address.port() != bound(options, &wanted, **id)
+                };
+                state.open.get(id).as_ref().is_some_and(at)
+            })
+            .copied()
+            .collect();
+        // Another listener came to where this one was bound for want of a privilege.
+        moved.into_iter().for_each(|id| self.retire(&mut state, id));
         let is_gone = |id: &&ListenerId| matches!(id, ListenerId::Gateway { .. }) && !wanted.contains_key(id);
         let gone: BTreeSet<_> =
             state.open.keys().chain(state.failed.keys()).filter(is_gone).copied().collect();
@@ -113,18 +125,29 @@ impl Ports {
             state.failed.remove(&id);
             self.retire(&mut state, id);
         }
-        for (id, listener) in wanted {
-            let ListenerId::Gateway { transport, port } = id else { continue };
+        for (id, listener) in &wanted {
+            let (id, ListenerId::Gateway { transport, port }) = (*id, *id) else { continue };
             if state.open.contains_key(&id) {
                 continue;
             }
-            let listen = Listen::At(transport, SocketAddr::new(options.address, options.ports.bound(port)));
+            let listen = Listen::At(transport, SocketAddr::new(options.address, bound(options, &wanted, id)));
             let serve = Serve::Gateway(Arc::new(GatewayPort { gateway: options.gateway.clone(), port }));
             if let Err(finding) = self.open(&mut state, id, (listen, serve), &listener.source) {
                 tracing::warn!(%finding, "listener not opened");
             }
         }
         !state.failed.is_empty()
+    }
+
+    /// Whether every listener of the gateway is open or said to be impossible, and one is open. Without a gateway there is
+    /// nothing to wait for.
+    pub(super) fn are_open(&self, mesh: &Mesh) -> bool {
+        let Some(options) = &self.gateway else { return true };
+        let state = self.state();
+        let mut ours = mesh.all_listeners().filter(|listener| listener.gateway == options.gateway).map(id_of);
+        let is_open = |id: &ListenerId| matches!(id, ListenerId::Gateway { .. });
+        state.open.keys().any(is_open)
+            && ours.all(|id| state.open.contains_key(&id) || state.failed.contains_key(&id))
     }
 
     fn open(
@@ -158,6 +181,16 @@ impl Ports {
             let _ = self.retire.send(open.drain);
         }
     }
+}
+
+/// Where a listener is to be bound beside the others of its gateway.
+fn bound(options: &GatewayOptions, wanted: &BTreeMap<ListenerId, &Arc<Listener>>, id: ListenerId) -> u16 {
+    let ListenerId::Gateway { transport, port } = id else { return 0 };
+    let same = |other: &ListenerId| match other {
+        ListenerId::Gateway { transport: of, port } if *of == transport => Some(*port),
+        _ => None,
+    };
+    options.ports.bound(port, &wanted.keys().filter_map(same).collect())
 }
 
 fn id_of(listener: &Arc<Listener>) -> ListenerId {

@@ -47,6 +47,10 @@ impl Inventory {
         self.listed.len() == PieceKind::ALL.len()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&PieceKey, &Value)> {
+        self.live.iter()
+    }
+
     pub(super) fn find(&self, key: &PieceKey) -> Option<&Value> {
         self.live.get(key)
     }

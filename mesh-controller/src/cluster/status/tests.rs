@@ -170,3 +170,64 @@ async fn a_view_that_moved_on_too_far_is_looked_at_as_a_whole() {
     assert_eq!(plane.writer.look(&News::View, SystemClock.monotonic()), 12);
     assert_eq!(plane.writer.look(&News::View, SystemClock.monotonic()), 0);
 }
+
+/// Secrets of a golden file, by name: a good one, one whose key is another's, one that is no PEM.
+fn secret(name: &str) -> Value {
+    let text = include_bytes!("../../../tests/golden/certificates/in.yaml");
+    let snapshot = crate::source::FileSource::from_text("in.yaml", text).snapshot();
+    let all: Vec<_> = snapshot.store.all::<crate::objects::Secret>().collect();
+    let (_, secret) = all.into_iter().find(|(stored, _)| &*stored.name().name == name).expect("a secret");
+    let text = |field: &str| String::from_utf8(secret.value(field).expect("a field").to_vec()).expect("PEM");
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "shop", "name": "web"},
+        "type": "kubernetes.io/tls", "stringData": {"tls.crt": text("tls.crt"), "tls.key": text("tls.key")}})
+}
+
+#[tokio::test]
+async fn a_listener_keeps_its_last_good_certificate_and_says_why() {
+    let mut plane = Plane::new();
+    plane.gateway();
+    let reference = json!({"certificateRefs": [{"name": "web"}]});
+    let listener = json!({"name": "https", "port": 443, "protocol": "HTTPS", "tls": reference});
+    let gateway = json!({"apiVersion": GROUP, "kind": "Gateway",
+        "metadata": {"namespace": "shop", "name": "edge", "generation": 2},
+        "spec": {"gatewayClassName": "mesh", "listeners": [listener]}});
+    plane.set(ObjectKind::Gateway, gateway);
+    let said = |plane: &mut Plane| {
+        plane.look();
+        let view = plane.writer.view.clone();
+        let key = ObjectKey::new(ObjectKind::Gateway, mesh_model::ObjectName::new("shop", "edge"));
+        let status = view.statuses.of(&key).expect("a status").clone();
+        let failing: Vec<String> = status
+            .conditions()
+            .iter()
+            .filter(|(_, condition)| !condition.status && condition.kind != "Conflicted")
+            .map(|(part, condition)| format!("{part} {}: {}", condition.kind, condition.message))
+            .collect();
+        let is_certificate =
+            |resource: &&mesh_model::Resource| matches!(resource, mesh_model::Resource::Certificate(_));
+        (failing, view.mesh.resources().find(is_certificate).cloned())
+    };
+    // One that was never good is not shown.
+    plane.set(ObjectKind::Secret, secret("broken"));
+    let (failing, certificate) = said(&mut plane);
+    assert!(failing.iter().any(|text| text.contains("Programmed")) && certificate.is_none(), "{failing:?}");
+    plane.set(ObjectKind::Secret, secret("web"));
+    let (failing, good) = said(&mut plane);
+    assert!(failing.is_empty() && good.is_some(), "{failing:?}");
+    for (name, problem) in [
+        ("broken", "tls.crt holds no certificate in PEM"),
+        ("wrong-key", "tls.key does not belong to the certificate in tls.crt"),
+    ] {
+        plane.set(ObjectKind::Secret, secret(name));
+        let (failing, certificate) = said(&mut plane);
+        assert_eq!(
+            failing,
+            [format!(
+                "listener https ResolvedRefs: Secret shop/web: {problem}; the certificate before it stays in force"
+            )]
+        );
+        assert_eq!(certificate, good);
+    }
+    plane.set(ObjectKind::Secret, secret("web"));
+    assert_eq!(said(&mut plane), (Vec::new(), good));
+}

@@ -93,7 +93,16 @@ fn certificates(
     for (n, reference) in references.iter().enumerate() {
         let from = From { kind, entry: draft.entry };
         match certificate_secret(reader, reference, &from) {
-            Ok(secret) => usable.push(ResourceKey::local(Kind::Certificate, secret)),
+            Ok(secret) => {
+                // What was there before is shown on, and it is said why.
+                if let Some(problem) = outlasted(reader, &secret) {
+                    let reason = Reason::InvalidCertificateRef;
+                    let right = "name a Secret with tls.crt and tls.key in PEM";
+                    draft.report.error(reason, &path.index(n), problem.clone(), right);
+                    draft.unresolved.get_or_insert((reason, problem));
+                }
+                usable.push(ResourceKey::local(Kind::Certificate, secret));
+            }
             Err((reason, message)) => {
                 let right = match reason {
                     Reason::RefNotPermitted => "add a ReferenceGrant in the Secret's namespace",
@@ -105,6 +114,12 @@ fn certificates(
         }
     }
     usable
+}
+
+/// Why the newest version of a secret is not the one in force.
+fn outlasted(reader: &Reader<'_>, name: &ObjectName) -> Option<String> {
+    let problem = reader.object::<Secret>(name)?.1.problem.as_ref()?;
+    Some(format!("Secret {name}: {problem}; the certificate before it stays in force"))
 }
 
 /// The secret of a certificate reference, when it may be used and holds a certificate with its key. Whether
