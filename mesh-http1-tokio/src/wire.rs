@@ -76,7 +76,7 @@ impl Wire {
     }
 
     /// Reads more, of a head or of nothing that is expected. 0 is the end of the connection.
-    pub(crate) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         scratch::reading(|space| {
             let mut read = ReadBuf::new(space);
             ready!(Pin::new(&mut *self.io).poll_read(cx, &mut read))?;

@@ -13,7 +13,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use mesh_http1_tokio::{Prefixed, RawIo};
+use mesh_http1_tokio::{Prefixed, RawIo, Wire};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{Body, Tail};
@@ -24,7 +24,7 @@ use super::head::{MAX_HEAD, strip_connection};
 use super::incoming::Incoming;
 use super::local::Local;
 use super::record::{Record, Seen};
-use super::sniff::{Sniffed, sniff};
+use super::sniff::is_http2;
 use super::stack::Stack;
 use super::tunnel::Tunnel;
 use super::{answer, http1, roles};
@@ -72,24 +72,26 @@ pub async fn serve<I, C>(
     let client = HeaderValue::try_from(downstream.facts.source.to_canonical().to_string()).ok();
     let line = Rc::new(Line { stack, downstream, seen, tunnel, requests, client });
     let mut drain = pin!(drain);
-    let sniffed = tokio::select! {
+    let mut wire = Wire::new(Box::new(io), b"");
+    let http2 = tokio::select! {
         biased;
-        sniffed = tokio::time::timeout(first_byte, sniff(io)) => sniffed,
+        http2 = tokio::time::timeout(first_byte, is_http2(&mut wire)) => http2,
         () = &mut drain => return,
     };
-    match sniffed {
-        Ok(Ok(Sniffed::Http1(io))) => http1::serve(io, line, (pin!(leaving), drain)).await,
-        Ok(Ok(Sniffed::Http2(io))) => serve_http2(io, line, drain).await,
+    match http2 {
+        Ok(Ok(false)) => http1::serve(wire, line, (pin!(leaving), drain)).await,
+        // Large, which connections of HTTP/1 need not be.
+        Ok(Ok(true)) => Box::pin(serve_http2(wire.take_raw(), line, drain)).await,
         // Nothing was asked, so nothing is answered.
         Ok(Err(_)) | Err(_) => {}
     }
 }
 
-async fn serve_http2<I, C>(io: Prefixed<I>, line: Rc<Line<C>>, mut drain: Pin<&mut impl Future<Output = ()>>)
-where
-    I: AsyncRead + AsyncWrite + Unpin + 'static,
-    C: Connect,
-{
+async fn serve_http2<C: Connect>(
+    io: Prefixed<Box<dyn RawIo>>,
+    line: Rc<Line<C>>,
+    mut drain: Pin<&mut impl Future<Output = ()>>,
+) {
     let limits = line.stack.limits;
     let mesh_hop = line.downstream.mesh_hop;
     let rest = Rc::clone(&line);
@@ -287,7 +289,9 @@ impl<C: Connect> Line<C> {
 
 #[cfg(test)]
 mod tests {
-    use super::handle;
+    use std::rc::Rc;
+
+    use super::{Downstream, Stack, handle, serve};
     use crate::upstream::{Connect, ConnectError, Upstream};
 
     #[derive(Clone)]
@@ -303,6 +307,18 @@ mod tests {
     /// How large the future is that a function returns.
     fn size<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
         std::mem::size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_a_connection_that_waits_stays_small() {
+        type Never = std::future::Pending<()>;
+        fn size<F>(
+            _: impl Fn(tokio::io::DuplexStream, Downstream, Rc<Stack<Nowhere>>, (Never, Never)) -> F,
+        ) -> usize {
+            std::mem::size_of::<F>()
+        }
+        let bytes = size(serve);
+        assert!(bytes <= 2 * 1024, "{bytes} bytes");
     }
 
     #[test]

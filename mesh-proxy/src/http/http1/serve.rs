@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use mesh_http1_tokio::{
-    Client, Error, Fault, Framing, Outgoing, Prefixed, RequestReader, Started, Version, Way, Wire,
-    response_head,
+    Client, Error, Fault, Framing, Outgoing, RequestReader, Started, Version, Way, Wire, response_head,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::patience::Patience;
 use crate::http::body::Body;
@@ -65,17 +64,12 @@ struct Serving<'d, C, L, D> {
 }
 
 /// Serves a client until either side ends the connection.
-pub(in crate::http) async fn serve<I, C>(
-    io: Prefixed<I>,
+pub(in crate::http) async fn serve<C: Connect>(
+    wire: Wire,
     line: Rc<Line<C>>,
     (leaving, drain): (Pin<&mut impl Future<Output = ()>>, Pin<&mut impl Future<Output = ()>>),
-) where
-    I: AsyncRead + AsyncWrite + Unpin + 'static,
-    C: Connect,
-{
-    let (ahead, io) = io.into_parts();
-    let client = Client::new(Wire::new(Box::new(io), &ahead));
-    drop(ahead);
+) {
+    let client = Client::new(wire);
     let patience = Patience::new(line.stack.limits.idle, line.stack.limits.head);
     let endings = Endings { leaving: Some(leaving), drain: Some(drain) };
     let mut serving = Serving { line, client, patience, endings };
@@ -89,7 +83,8 @@ pub(in crate::http) async fn serve<I, C>(
             break end;
         }
     };
-    serving.end(end).await;
+    // Large, and only once.
+    Box::pin(serving.end(end)).await;
 }
 
 impl<C: Connect, L: Future<Output = ()>, D: Future<Output = ()>> Serving<'_, C, L, D> {
