@@ -11,6 +11,7 @@ mod gap;
 mod golang;
 mod images;
 mod load;
+mod meshed;
 mod oci;
 mod step;
 mod suite;
@@ -34,8 +35,10 @@ const USAGE: &str = "usage: conformance TASK [OPTION...]
             --name NAME, --short, --mode http1|http1-close|http2|tcp, --change edits|backends|gateway|controller
   load      requests from where it is started: --to ADDRESS, --mode MODE, --host NAME, --rate N, --count N
   suite     upstream's tests against the running cluster
-            --name NAME, --run EXPRESSION, --skip A,B, --base keep|remove (keep), --json FILE
-  test      one cluster from nothing to nothing, all gateway tests, standard channel
+            --name NAME, --run EXPRESSION, --skip A,B, --base keep|remove (keep), --json FILE;
+            --mesh for the mesh tests with sidecars, and with --absent without a mesh, for the record
+  meshed    what sidecars and policies do to pods of the running cluster; --name NAME
+  test      one cluster from nothing to nothing, all gateway and mesh tests, standard channel
   matrix    both channels and a second class name, with reports";
 
 fn main() -> ExitCode {
@@ -79,6 +82,7 @@ fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
         "gap" => gap::run(config, &Arguments::read(words, gap::OPTIONS)?),
         "load" => load::run(&Arguments::read(words, load::OPTIONS)?),
         "suite" => suite::quick(config, &Arguments::read(words, suite::OPTIONS)?),
+        "meshed" => meshed::run(config, &Arguments::read(words, meshed::OPTIONS)?),
         "test" => suite::once(config),
         "matrix" => suite::matrix(config),
         other => anyhow::bail!("no task `{other}`\n\n{USAGE}"),

@@ -12,16 +12,17 @@ use crate::cluster::{self, Channel, Place, inside};
 use crate::config::Config;
 use crate::controller::{self, Names};
 use crate::images::Profile;
-use crate::{golang, say, tools};
+use crate::{golang, meshed, say, tools};
 
 mod events;
 mod known;
+mod mesh;
 mod report;
 
-use events::{Outcome, Results};
+use events::{Outcome, Results, Subject};
 
 /// Options of a quick run.
-pub(crate) const OPTIONS: &[&str] = &["name", "run", "skip", "base", "json", "class"];
+pub(crate) const OPTIONS: &[&str] = &["name", "run", "skip", "base", "json", "class", "mesh", "absent"];
 
 /// Tests of the suite that are about gateways; another number means another suite.
 const GATEWAY_TESTS: usize = 147;
@@ -48,6 +49,8 @@ struct Run {
     json: PathBuf,
     /// Seconds.
     limit: u32,
+    /// Which tests count.
+    subject: Subject,
 }
 
 impl Run {
@@ -59,6 +62,7 @@ impl Run {
             tests: "^TestConformance$".to_owned(),
             json: place.folder.join("suite.json"),
             limit: LIMIT,
+            subject: Subject::Gateways,
         }
     }
 
@@ -80,6 +84,9 @@ impl Run {
 /// # Errors
 /// Names the tests that failed.
 pub(crate) fn quick(config: &Config, given: &Arguments) -> anyhow::Result<()> {
+    if given.has("mesh") {
+        return mesh::quick(config, given);
+    }
     let place = given.place(config);
     let mut run = Run::new(&place, given.get("class").unwrap_or(&Names::usual().class))
         .with("-all-features".to_owned())
@@ -96,7 +103,7 @@ pub(crate) fn quick(config: &Config, given: &Arguments) -> anyhow::Result<()> {
     }
     let results = play(config, &place, &run)?;
     let ran = |outcome: &Outcome| *outcome != Outcome::Skipped;
-    if results.gateway().filter(|(_, test)| ran(&test.outcome)).count() == 0 {
+    if results.asked().filter(|(_, test)| ran(&test.outcome)).count() == 0 {
         bail!("no test ran");
     }
     match results.failed().as_slice() {
@@ -105,7 +112,7 @@ pub(crate) fn quick(config: &Config, given: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// All gateway tests in a cluster made for it, on the standard definitions, with the programs that the tests use.
+/// All gateway tests, and then all mesh tests with sidecars, in a cluster made for it, on the standard definitions, with the programs that the tests use.
 /// What is known to fail is listed, and the list is judged too. What else fails is tried once more, alone: this
 /// run stands before every change, and a test that needs a quiet machine says nothing about the change.
 ///
@@ -115,6 +122,7 @@ pub(crate) fn once(config: &Config) -> anyhow::Result<()> {
     let place = Place::new(config, &format!("test-{}", std::process::id()));
     let kind = Kind { channel: Channel::Standard, profile: Profile::Debug, names: Names::usual() };
     let known = known::List::read(config)?;
+    let (mut results_of_mesh, mut policies) = (None, Ok(()));
     let results = full(config, &place, &kind, |run| {
         let mut results = play(config, &place, &run)?;
         let failed: Vec<String> =
@@ -128,9 +136,13 @@ pub(crate) fn once(config: &Config) -> anyhow::Result<()> {
             let second = play(config, &place, &alone)?;
             results.take(&second, &failed);
         }
+        results_of_mesh = Some(mesh::with_sidecars(config, &place)?);
+        policies = meshed::check(config, &place);
         Ok(results)
     })?;
-    known.judge(&results, GATEWAY_TESTS)
+    let judged = known.judge(&results, GATEWAY_TESTS);
+    mesh::judge(config, &results_of_mesh.unwrap_or_default())?;
+    policies.and(judged)
 }
 
 /// Every channel, and a second pair of names; the reports come from the first two.
@@ -200,9 +212,9 @@ fn full(
 
 /// Passed is only a run in which every gateway test passed; a test left out is none that passed.
 fn judge(results: &Results) -> anyhow::Result<()> {
-    let passed = results.gateway().filter(|(_, test)| test.outcome == Outcome::Passed).count();
+    let passed = results.asked().filter(|(_, test)| test.outcome == Outcome::Passed).count();
     let others: Vec<&str> =
-        results.gateway().filter(|(_, test)| test.outcome != Outcome::Passed).map(|(name, _)| name).collect();
+        results.asked().filter(|(_, test)| test.outcome != Outcome::Passed).map(|(name, _)| name).collect();
     if passed != GATEWAY_TESTS || !others.is_empty() {
         bail!("{passed} of {GATEWAY_TESTS} gateway tests passed; not these: {}", others.join(" "));
     }
@@ -223,25 +235,25 @@ fn play(config: &Config, place: &Place, run: &Run) -> anyhow::Result<Results> {
     call.args(["-test.v=test2json", "-test.parallel=8"]).arg(format!("-test.timeout={}s", run.limit));
     call.arg(format!("-test.run={}", run.tests)).args(&run.arguments);
     call.env("KUBECONFIG", place.kubeconfig()).env("GOTOOLCHAIN", "local").env("GOFLAGS", "");
-    let results = follow(call, &run.json)?;
-    for (name, test) in results.gateway().filter(|(_, test)| test.outcome == Outcome::Failed) {
+    let results = Results { subject: run.subject, ..follow(call, &run.json)? };
+    for (name, test) in results.asked().filter(|(_, test)| test.outcome == Outcome::Failed) {
         say(&format!("---- {name}"));
         for line in test.why() {
             say(&format!("     {line}"));
         }
     }
-    if results.gateway().next().is_none() {
+    if results.asked().next().is_none() {
         for line in results.outside.iter().rev().take(20).rev() {
             say(line);
         }
     }
-    for (name, test) in results.gateway().filter(|(_, test)| test.outcome == Outcome::Failed) {
+    for (name, test) in results.asked().filter(|(_, test)| test.outcome == Outcome::Failed) {
         say(&format!("FAILED {name} ({:.0} s)", test.seconds));
     }
     let (passed, failed, skipped) = results.counts();
     let (time, events) = (start.elapsed(), run.json.display());
     say(&format!(
-        "gateway tests: {passed} passed, {failed} failed, {skipped} skipped in {time:.0?}; events in {events}"
+        "tests: {passed} passed, {failed} failed, {skipped} skipped in {time:.0?}; events in {events}"
     ));
     Ok(results)
 }

@@ -5,11 +5,12 @@
 //! namespace's, leaves the pod to the control plane of that revision.
 
 mod container;
+mod probes;
 mod review;
 mod template;
 
 use mesh_model::{SpiffeId, TrustDomain};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::pods::{SIDECAR, has_sidecar};
 use mesh_objects::meta::TextMap;
@@ -182,9 +183,14 @@ fn inject(pod: &Value, settings: &Injection) -> Value {
     let mut pod = pod.clone();
     pod["metadata"]["annotations"][INJECTED] = json!(settings.revision);
     let spec = &mut pod["spec"];
+    let mut asked = Map::new();
+    for list in ["initContainers", "containers"] {
+        let all = spec[list].as_array_mut().into_iter().flatten();
+        all.for_each(|container| probes::redirect(container, &mut asked));
+    }
     let later = spec["initContainers"].as_array_mut().map(std::mem::take).unwrap_or_default();
     // The first to start: every other container, init containers too, finds its network captured and served.
-    let first = [container::init(settings), container::proxy(settings)];
+    let first = [container::init(settings), container::proxy(settings, asked)];
     spec["initContainers"] = first.into_iter().chain(later).collect();
     let mut volumes = spec["volumes"].as_array_mut().map(std::mem::take).unwrap_or_default();
     volumes.extend(container::volumes());

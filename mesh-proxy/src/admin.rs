@@ -1,8 +1,11 @@
 //! The admin and the metrics port: what the proxy holds and how it does. Reading only: no request changes
 //! anything, and no answer holds a secret.
 
+mod probe;
+
 use std::convert::Infallible;
 use std::net::TcpListener as StdListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +23,8 @@ use crate::proxy::ProxyHandle;
 use crate::snapshot::SharedMesh;
 use crate::telemetry::Telemetry;
 
+pub use probe::{Kind, Probe, Probes};
+
 /// Longest time for a request's head.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// The pause after a failed accept.
@@ -30,7 +35,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub enum Surface {
     /// Everything; for loopback. Requests under a foreign host name are refused, so that no web page can read it.
     Admin,
-    /// Metrics and readiness; for the network.
+    /// Metrics, readiness and questions about the application; for the network.
     Metrics,
 }
 
@@ -39,6 +44,8 @@ pub enum Surface {
 pub struct Admin {
     /// The configuration.
     pub mesh: SharedMesh,
+    /// Questions about the application.
+    pub probes: Arc<Probes>,
     /// The proxy.
     pub proxy: ProxyHandle,
     /// Metrics and decisions.
@@ -61,10 +68,20 @@ pub async fn serve(listener: StdListener, admin: Admin, surface: Surface) -> std
 }
 
 async fn connection(stream: TcpStream, admin: Admin, surface: Surface) {
+    let Ok(pod) = stream.local_addr().map(|address| address.ip().to_canonical()) else { return };
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer =
-            admin.answer(surface, request.method(), request.uri().path(), request.headers().get(HOST));
-        async move { Ok::<_, Infallible>(answer) }
+        let admin = admin.clone();
+        async move {
+            let probe = admin.probe(surface, request.uri().path());
+            let (method, path, host) = (request.method(), request.uri().path(), request.headers().get(HOST));
+            Ok::<_, Infallible>(match (method, probe) {
+                (&Method::GET, Some(probe)) => {
+                    let (status, body) = probe.ask(pod).await;
+                    text(status, body)
+                }
+                _ => admin.answer(surface, method, path, host),
+            })
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -76,6 +93,12 @@ async fn connection(stream: TcpStream, admin: Admin, surface: Surface) {
 }
 
 impl Admin {
+    /// The question about the application that a path means.
+    fn probe(&self, surface: Surface, path: &str) -> Option<&Probe> {
+        let name = path.strip_prefix("/probe/").filter(|_| surface == Surface::Metrics)?;
+        self.probes.get(name)
+    }
+
     /// The answer to a request.
     fn answer(
         &self,

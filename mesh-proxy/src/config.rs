@@ -10,6 +10,7 @@ use mesh_model::{ObjectName, SpiffeId, Transport, TrustDomain};
 use mesh_rt::SystemClock;
 use serde::Deserialize;
 
+use crate::admin::Probes;
 use crate::control::{Control, ControlOptions, ControllerAddress};
 use crate::drain::DrainTimes;
 use crate::proxy::{BindPorts, GatewayOptions, InboundListener, Listen, OutboundListener, ProxyOptions};
@@ -68,6 +69,9 @@ pub struct Config {
     /// Metrics and readiness.
     #[serde(default = "metrics_port")]
     pub metrics: SocketAddr,
+    /// Questions about the application that are asked for the kubelet, by their place below `/probe/` of the metrics port.
+    #[serde(default)]
+    pub probes: Probes,
     /// Which requests are logged; all at gateways, errors at sidecars unless said.
     pub access_log: Option<Level>,
     /// How the proxy drains.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -96,7 +97,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         for finding in proxy.findings() {
             tracing::error!(%finding, "a port cannot be opened");
         }
-        let admin = Admin { mesh: control.mesh, proxy: proxy.clone(), telemetry };
+        let admin = Admin {
+            mesh: control.mesh,
+            probes: Arc::new(config.probes.clone()),
+            proxy: proxy.clone(),
+            telemetry,
+        };
         for (address, surface) in [(config.admin, Surface::Admin), (config.metrics, Surface::Metrics)] {
             match mesh_rt::net::listen_tcp(address, false) {
                 Ok(listener) => drop(tokio::spawn(serve(listener, admin.clone(), surface))),

@@ -41,10 +41,19 @@ pub(super) struct Test {
     lines: Vec<String>,
 }
 
+/// What a run is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Subject {
+    #[default]
+    Gateways,
+    Mesh,
+}
+
 /// All tests of a run.
 #[derive(Debug, Default)]
 pub(super) struct Results {
     pub(super) tests: BTreeMap<String, Test>,
+    pub(super) subject: Subject,
     /// What was said outside of any test.
     pub(super) outside: Vec<String>,
     /// Whether the suite itself ended well.
@@ -92,18 +101,17 @@ impl Results {
         }
     }
 
-    /// The tests of gateways: those of a mesh begin with that word.
-    pub(super) fn gateway(&self) -> impl Iterator<Item = (&str, &Test)> {
-        self.tests
-            .iter()
-            .map(|(name, test)| (name.as_str(), test))
-            .filter(|(name, _)| !name.starts_with("Mesh"))
+    /// The tests that the run is about: those of a mesh begin with that word.
+    pub(super) fn asked(&self) -> impl Iterator<Item = (&str, &Test)> {
+        let mesh = self.subject == Subject::Mesh;
+        let tests = self.tests.iter().map(|(name, test)| (name.as_str(), test));
+        tests.filter(move |(name, _)| name.starts_with("Mesh") == mesh)
     }
 
     /// The names of those that failed or never ended.
     pub(super) fn failed(&self) -> Vec<&str> {
         let bad = |test: &Test| matches!(test.outcome, Outcome::Failed | Outcome::Unfinished);
-        self.gateway().filter(|(_, test)| bad(test)).map(|(name, _)| name).collect()
+        self.asked().filter(|(_, test)| bad(test)).map(|(name, _)| name).collect()
     }
 
     /// Takes over what passed in a second run of these tests.
@@ -118,7 +126,7 @@ impl Results {
 
     /// Passed, failed, skipped.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
-        let count = |wanted: Outcome| self.gateway().filter(|(_, test)| test.outcome == wanted).count();
+        let count = |wanted: Outcome| self.asked().filter(|(_, test)| test.outcome == wanted).count();
         (count(Outcome::Passed), self.failed().len(), count(Outcome::Skipped))
     }
 
@@ -201,7 +209,7 @@ panic: not an event"#;
     #[test]
     fn why_begins_before_the_first_failed_check() {
         let results = results();
-        let (_, test) = results.gateway().find(|(name, _)| *name == "A").unwrap();
+        let (_, test) = results.asked().find(|(name, _)| *name == "A").unwrap();
         assert_eq!(test.outcome, Outcome::Failed);
         assert_eq!(test.why(), ["early", "  Error Trace: here"]);
         assert_eq!(results.outside.last().unwrap(), "panic: not an event");

@@ -48,17 +48,17 @@ impl List {
         if !stale.is_empty() {
             say(&format!("passed though listed, so take them off: {}", stale.join(" ")));
         }
-        let bad = results.gateway().filter(|(_, test)| test.outcome != Outcome::Passed).map(|(name, _)| name);
+        let bad = results.asked().filter(|(_, test)| test.outcome != Outcome::Passed).map(|(name, _)| name);
         let new: Vec<&str> = bad.filter(|name| !self.has(name)).collect();
         if !new.is_empty() {
             bail!("did not pass, and not known to fail: {}", new.join(" "));
         }
         if let Some(strange) =
-            self.0.iter().find(|known| results.gateway().all(|(name, _)| name != known.as_str()))
+            self.0.iter().find(|known| results.asked().all(|(name, _)| name != known.as_str()))
         {
             bail!("{PATH}: the suite has no test {strange}, or did not reach it");
         }
-        let ran = results.gateway().count();
+        let ran = results.asked().count();
         if ran != of {
             bail!("{ran} gateway tests in the run, and the suite has {of}");
         }

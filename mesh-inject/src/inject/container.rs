@@ -1,6 +1,6 @@
 //! The containers and volumes of a sidecar.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{HEALTH_PORT, INBOUND_PORT, INIT, Injection, OUTBOUND_PORT, USER};
 use crate::pods::SIDECAR;
@@ -35,8 +35,8 @@ pub(super) fn init(settings: &Injection) -> Value {
     })
 }
 
-/// The proxy, which starts before the application and ends after it.
-pub(super) fn proxy(settings: &Injection) -> Value {
+/// The proxy, which starts before the application and ends after it, with the questions that it asks for the kubelet.
+pub(super) fn proxy(settings: &Injection, probes: Map<String, Value>) -> Value {
     let field =
         |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
     let probe = |path: &str, period: u32, failures: u32| {
@@ -52,7 +52,7 @@ pub(super) fn proxy(settings: &Injection) -> Value {
         "image": settings.image,
         "restartPolicy": "Always",
         // The kubelet puts the variables in.
-        "args": ["--config-text", config(settings).to_string()],
+        "args": ["--config-text", config(settings, probes).to_string()],
         "env": [
             field("POD_NAME", "metadata.name"),
             field("POD_NAMESPACE", "metadata.namespace"),
@@ -93,7 +93,7 @@ pub(super) fn volumes() -> [Value; 3] {
     ]
 }
 
-fn config(settings: &Injection) -> Value {
+fn config(settings: &Injection, probes: Map<String, Value>) -> Value {
     let domain = &settings.trust_domain;
     json!({
         "name": "$(POD_NAME).$(POD_NAMESPACE)",
@@ -113,6 +113,7 @@ fn config(settings: &Injection) -> Value {
             "inbound": [{ "listen": format!("[::]:{INBOUND_PORT}") }],
             "outbound": [{ "listen": format!("[::]:{OUTBOUND_PORT}") }],
         },
+        "probes": probes,
         // The application has ended before, so nobody is to be warned.
         "drain": { "lameDuckSeconds": 0, "deadlineSeconds": DEADLINE },
     })

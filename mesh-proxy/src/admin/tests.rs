@@ -25,7 +25,7 @@ fn admin() -> Admin {
     };
     let mesh = SharedMesh::new(Mesh::from_resources([Resource::Certificate(Arc::new(certificate))]));
     let proxy = Proxy::start(ProxyOptions::new("admin", mesh.clone(), identity)).expect("threads");
-    Admin { mesh, proxy, telemetry: Telemetry::default() }
+    Admin { mesh, probes: Arc::default(), proxy, telemetry: Telemetry::default() }
 }
 
 async fn ask(admin: &Admin, surface: Surface, (method, path, host): (Method, &str, &str)) -> (u16, String) {
