@@ -23,6 +23,9 @@ mod h2;
 use h1::Http1;
 use h2::Http2;
 
+/// How often a pool is swept.
+pub(crate) const SWEEP: Duration = Duration::from_secs(5);
+
 /// Limits of a pool.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -113,7 +116,7 @@ impl<C: Connect> Pool<C> {
         if upstream.speaks == Speaks::Http2 {
             return slot.http2.checkout(self, upstream).await.map(|held| Lease(Held::Shared(held)));
         }
-        match slot.http1.take(self.limits.idle) {
+        match slot.http1.take() {
             Some(waiting) => Ok(Lease(Held::One(waiting))),
             None => self.open_http1(upstream, &slot).await,
         }
@@ -140,11 +143,12 @@ impl<C: Connect> Pool<C> {
         opened.await.map(|held| Lease(Held::One(held)))
     }
 
-    /// Closes what has waited too long and forgets upstreams without connections.
+    /// To be called in steps of [`SWEEP`]: closes what has waited too long and forgets upstreams without connections.
     pub fn sweep(&self) {
         let idle = self.limits.idle;
+        let sweeps = (idle.as_secs() / SWEEP.as_secs()).max(1);
         self.slots.borrow_mut().retain(|_, slot| {
-            slot.http1.sweep(idle, self.limits.idle_per_upstream);
+            slot.http1.sweep(sweeps, self.limits.idle_per_upstream);
             slot.http2.sweep(idle);
             Rc::strong_count(slot) > 1 || !slot.http1.is_empty() || !slot.http2.is_empty()
         });

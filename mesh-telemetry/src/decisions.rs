@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::{HeaderMap, Method};
 use mesh_model::engine::{Authorization, Decision, Place, explain_authorization, explain_route};
 use mesh_model::{Authority, ConnectionFacts, Mesh, ObjectName, RequestHead, Service, Workload};
-use mesh_rt::random::secure;
+use mesh_rt::random::Fast;
 
 /// Decisions that are kept.
 const KEPT: usize = 4096;
@@ -176,7 +176,7 @@ pub struct Ring(Arc<Mutex<(u64, VecDeque<Record>)>>);
 impl Ring {
     fn new() -> Self {
         // The beginning is random, so that an id of another ring, proxy or earlier run names nothing here.
-        Self(Arc::new(Mutex::new((u64::from_le_bytes(secure()) >> 1, VecDeque::new()))))
+        Self(Arc::new(Mutex::new((Fast::from_entropy().next_u64() >> 1, VecDeque::new()))))
     }
 
     /// Keeps a record and names it.

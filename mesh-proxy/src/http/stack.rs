@@ -10,6 +10,7 @@ use mesh_model::{AuthorizationPolicy, Mesh, ObjectName, Reason, RequestHead, Wor
 use mesh_rt::SharedClock;
 use mesh_rt::random::Fast;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::downstream::Downstream;
 use super::record::Observer;
@@ -18,14 +19,11 @@ use crate::balance::Balancer;
 use crate::hashed::HashMap;
 use crate::layers::mirror::UnderWay;
 use crate::layers::retry::Budget;
-use crate::pool::{self, Pool};
+use crate::pool::{self, Pool, SWEEP};
 use crate::scope::Scope;
 use crate::snapshot::SharedMesh;
 use crate::telemetry::Telemetry;
 use crate::upstream::Connect;
-
-/// How often a quiet worker looks for connections that have waited too long.
-const SWEEP: Duration = Duration::from_secs(5);
 
 /// Limits towards clients (reliability.md, table 1c).
 #[derive(Debug, Clone, Copy)]
@@ -156,8 +154,9 @@ impl<C: Connect> Stack<C> {
 
 /// Ends exchanges that a new snapshot forbids, and closes what has waited too long.
 async fn keep_house<C: Connect>(stack: Weak<Stack<C>>, mut changes: watch::Receiver<u64>) {
+    let mut due = Instant::now() + SWEEP;
     loop {
-        let changed = tokio::time::timeout(SWEEP, changes.changed()).await;
+        let changed = tokio::time::timeout_at(due, changes.changed()).await;
         let Some(stack) = stack.upgrade() else { return };
         match changed {
             Ok(Ok(())) => {
@@ -167,7 +166,12 @@ async fn keep_house<C: Connect>(stack: Weak<Stack<C>>, mut changes: watch::Recei
                     .recheck(|facts| stack.admits(&mesh, &facts.downstream, &facts.unpack().head()).allowed);
             }
             Ok(Err(_)) => return,
-            Err(_) => stack.pool.sweep(),
+            Err(_) => {}
+        }
+        // However often the mesh changes.
+        if Instant::now() >= due {
+            stack.pool.sweep();
+            due = Instant::now() + SWEEP;
         }
     }
 }

@@ -2,35 +2,38 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-
-use futures_util::task::AtomicWaker;
 
 /// A future that shares a task with others and rarely has news.
 pub(crate) struct Woken<F> {
     inner: F,
     news: Arc<News>,
     waker: Waker,
+    /// The task that hears of news.
+    known: Option<Waker>,
 }
 
 struct News {
     woken: AtomicBool,
-    task: AtomicWaker,
+    /// Stays when it was woken, so that a task needs to be told once only.
+    task: Mutex<Option<Waker>>,
 }
 
 impl Wake for News {
     fn wake(self: Arc<Self>) {
         self.woken.store(true, Ordering::Release);
-        self.task.wake();
+        if let Some(task) = &*self.task.lock().unwrap_or_else(PoisonError::into_inner) {
+            task.wake_by_ref();
+        }
     }
 }
 
 impl<F> Woken<F> {
     pub(crate) fn new(inner: F) -> Self {
-        let news = Arc::new(News { woken: AtomicBool::new(true), task: AtomicWaker::new() });
-        Self { inner, waker: Waker::from(Arc::clone(&news)), news }
+        let news = Arc::new(News { woken: AtomicBool::new(true), task: Mutex::default() });
+        Self { inner, waker: Waker::from(Arc::clone(&news)), news, known: None }
     }
 }
 
@@ -39,7 +42,12 @@ impl<F: Future + Unpin> Future for Woken<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         // First the task, then the flag: news that come in between wake the task.
-        self.news.task.register(cx.waker());
+        if !self.known.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            self.known = Some(cx.waker().clone());
+            *self.news.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        } else if !self.news.woken.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
         if !self.news.woken.swap(false, Ordering::AcqRel) {
             return Poll::Pending;
         }

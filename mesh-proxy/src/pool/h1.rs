@@ -3,22 +3,25 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::time::Duration;
 
 use http::{Method, Response};
 use mesh_http1_tokio::{Connection, Outgoing, Problem, RawIo};
-use tokio::time::Instant;
 
-use super::{SendError, now};
+use super::SendError;
 use crate::http::call::Head;
 use crate::http::{Body, Incoming};
 
 /// Connections that wait for their next request, the most recently used last.
 #[derive(Debug, Default)]
 pub(super) struct Idle {
-    waiting: RefCell<Vec<(Rc<Connection<Body>>, Instant)>>,
+    waiting: RefCell<Vec<Waiting>>,
     most: Cell<usize>,
+    /// Sweeps so far, by which waiting is measured: a clock for each request would cost more than it tells.
+    sweeps: Cell<u64>,
 }
+
+/// A connection, and the sweep since which it waits.
+type Waiting = (Rc<Connection<Body>>, u64);
 
 impl Idle {
     pub(super) fn limit(&self, most: usize) {
@@ -30,19 +33,22 @@ impl Idle {
     }
 
     /// The most recently used connection that is still open. Those whose peer closed are forgotten.
-    pub(super) fn take(self: &Rc<Self>, idle: Duration) -> Option<Http1> {
+    pub(super) fn take(self: &Rc<Self>) -> Option<Http1> {
         let mut waiting = self.waiting.borrow_mut();
-        while let Some((connection, since)) = waiting.pop() {
-            if since.elapsed() < idle && connection.is_quiet() {
+        while let Some((connection, _)) = waiting.pop() {
+            if connection.is_quiet() {
                 return Some(Http1 { connection, home: Rc::clone(self), reused: true });
             }
         }
         None
     }
 
-    pub(super) fn sweep(&self, idle: Duration, most: usize) {
+    /// Closes what waits since so many sweeps, and what is more than `most`.
+    pub(super) fn sweep(&self, sweeps: u64, most: usize) {
         let mut waiting = self.waiting.borrow_mut();
-        waiting.retain(|(connection, since)| since.elapsed() < idle && connection.is_quiet());
+        let turn = self.sweeps.get() + 1;
+        self.sweeps.set(turn);
+        waiting.retain(|(connection, since)| turn - since < sweeps && connection.is_quiet());
         let surplus = waiting.len().saturating_sub(most);
         waiting.drain(..surplus);
     }
@@ -52,7 +58,7 @@ impl Idle {
         if waiting.len() >= self.most.get() && !waiting.is_empty() {
             waiting.remove(0);
         }
-        waiting.push((connection, now()));
+        waiting.push((connection, self.sweeps.get()));
     }
 }
 

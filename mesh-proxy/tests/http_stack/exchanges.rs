@@ -419,3 +419,31 @@ fn a_client_that_goes_away_takes_its_request_along() {
         assert!(closed.get(), "the backend works for nobody");
     });
 }
+
+#[test]
+fn a_connection_waits_for_its_time_and_no_longer_however_often_the_mesh_changes() {
+    in_paused_time(async {
+        let net = Net::default();
+        let closed: Rc<Cell<bool>> = Rc::default();
+        let told = Rc::clone(&closed);
+        net.raw(address(1, 80), move |mut io| {
+            let told = Rc::clone(&told);
+            async move {
+                let _ = io.read(&mut [0; 4096]).await;
+                let _ = io.write_all(OK.as_bytes()).await;
+                let _ = io.read(&mut [0; 4096]).await;
+                told.set(true);
+            }
+        });
+        let proxy = proxy(&net);
+        let mut io = proxy.open(gateway());
+        io.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("open");
+        until(&mut io, "\r\n\r\nok").await;
+        for second in 0..55 {
+            assert!(second > 35 || !closed.get(), "closed after {second} s");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            proxy.mesh.publish((*proxy.mesh.current()).clone());
+        }
+        assert!(closed.get(), "it still waits");
+    });
+}
