@@ -143,7 +143,7 @@ impl<C: Connect> Pool<C> {
         opened.await.map(|held| Lease(Held::One(held)))
     }
 
-    /// To be called in steps of [`SWEEP`]: closes what has waited too long and forgets upstreams without connections.
+    /// To be called every five seconds: closes what has waited too long and forgets upstreams without connections.
     pub fn sweep(&self) {
         let idle = self.limits.idle;
         let sweeps = (idle.as_secs() / SWEEP.as_secs()).max(1);
