@@ -2,6 +2,7 @@
 //! programs and the first process of its namespaces have modules of their own.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -152,6 +153,14 @@ pub(crate) fn apply(place: &Place, manifest: &str) -> anyhow::Result<()> {
         bail!("kubectl apply: {status}");
     }
     Ok(())
+}
+
+/// Applies every definition of a folder of the upstream module.
+///
+/// # Errors
+/// What kubectl says.
+pub(crate) fn definitions(place: &Place, folder: &Path) -> anyhow::Result<()> {
+    addons::crds(place, folder)
 }
 
 /// A program in the cluster's network; the files are the machine's.

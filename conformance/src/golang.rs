@@ -73,11 +73,35 @@ pub(crate) const ECHO_CLIENT: Program = Program {
     package: "istio.io/istio/pkg/test/echo/cmd/client",
     ..ECHO_SERVER
 };
+/// Helm, in the two versions that charts are installed with today.
+pub(crate) const HELM: [Program; 2] = [
+    Program {
+        name: "helm3",
+        version: "3.22.0",
+        folder: "helm3",
+        package: "helm.sh/helm/v3/cmd/helm",
+        link: "-X helm.sh/helm/v3/internal/version.version=v3.22.0",
+        tests: false,
+    },
+    Program {
+        name: "helm4",
+        version: "4.3.1",
+        folder: "helm4",
+        package: "helm.sh/helm/v4/cmd/helm",
+        link: "-X helm.sh/helm/v4/internal/version.version=v4.3.1",
+        tests: false,
+    },
+];
 /// The cluster's DNS.
 pub(crate) const COREDNS: Program =
     Program { name: "coredns", version: "1.15.0", folder: "coredns", package: ".", link: "", tests: false };
 
 impl Program {
+    /// Name and version.
+    pub(crate) fn title(&self) -> String {
+        format!("{} {}", self.name, self.version)
+    }
+
     /// The built program; builds it when the cache has none for these sources.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod controller;
 mod gap;
 mod golang;
 mod images;
+mod install;
 mod load;
 mod meshed;
 mod oci;
@@ -33,10 +34,13 @@ const USAGE: &str = "usage: conformance TASK [OPTION...]
   enter     COMMAND...: a command in the network of that cluster
   gap       what is lost while routes are edited and pods restarted under constant traffic
             --name NAME, --short, --mode http1|http1-close|http2|tcp, --change edits|backends|gateway|controller
+  install   meshctl and Helm install, upgrade and remove, in a cluster made for it
   load      requests from where it is started: --to ADDRESS, --mode MODE, --host NAME, --rate N, --count N
   suite     upstream's tests against the running cluster
             --name NAME, --run EXPRESSION, --skip A,B, --base keep|remove (keep), --json FILE;
             --mesh for the mesh tests with sidecars, and with --absent without a mesh, for the record
+  features  each claimed feature is switched off once, and a test of it must fail then
+            --name NAME, --only FEATURE,FEATURE
   meshed    what sidecars and policies do to pods of the running cluster; --name NAME
   test      one cluster from nothing to nothing, all gateway and mesh tests, standard channel
   matrix    both channels and a second class name, with reports";
@@ -76,6 +80,8 @@ fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
             let given = Arguments::read(words, &["name", "release"])?;
             controller::deploy(config, &given.place(config), given.profile(), &controller::Names::usual())
         }
+        "features" => suite::features::run(config, &Arguments::read(words, suite::features::OPTIONS)?),
+        "install" => install::once(config),
         "kubectl" => cluster::kubectl_here(config, words),
         "enter" => cluster::enter_here(config, words),
         "node" => cluster::node(words),

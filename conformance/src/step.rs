@@ -40,6 +40,16 @@ pub(crate) fn output(mut command: Command) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Runs a program to its end; whether it succeeded, and all that it said.
+///
+/// # Errors
+/// When it cannot be started.
+pub(crate) fn captured(mut command: Command) -> anyhow::Result<(bool, String)> {
+    let output = command.stdin(Stdio::null()).output().with_context(|| line_of(&command))?;
+    let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    Ok((output.status.success(), said.concat()))
+}
+
 /// Asks again and again until something holds.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ use crate::images::Profile;
 use crate::{golang, meshed, say, tools};
 
 mod events;
+pub(crate) mod features;
 mod known;
 mod mesh;
 mod report;

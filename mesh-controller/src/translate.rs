@@ -61,6 +61,8 @@ pub struct Settings {
     pub disabled_features: BTreeSet<Feature>,
     /// Addresses that gateways may ask for.
     pub gateway_addresses: GatewayAddresses,
+    /// The namespace whose policies hold for the whole mesh: the control plane's own.
+    pub root_namespace: Option<String>,
 }
 
 impl Default for Settings {
@@ -75,6 +77,7 @@ impl Default for Settings {
             allocate_addresses: true,
             disabled_features: BTreeSet::new(),
             gateway_addresses: GatewayAddresses::default(),
+            root_namespace: None,
         }
     }
 }

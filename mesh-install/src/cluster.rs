@@ -7,6 +7,6 @@ mod check;
 mod kubeconfig;
 
 pub use api::{Answer, Api, CallError};
-pub use apply::{Change, ClusterError, Progress, install, uninstall, wait};
+pub use apply::{Change, ClusterError, Left, Progress, install, uninstall, wait};
 pub use check::{Outcome, Stage, Subject, Verdict, check};
 pub use kubeconfig::{Connection, KubeconfigError};

@@ -13,6 +13,7 @@ pub const NAMESPACE: &str = "service-mesh-system";
 /// The group of the Gateway API.
 pub const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
 
+const POLICIES: &str = "security.mesh.io/v1beta1";
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
 const CONTROL_PORT: u16 = 15012;
 const METRICS_PORT: u16 = 15020;
@@ -31,7 +32,7 @@ pub struct Rendered {
 
 /// The objects for values.
 pub fn render(values: &Values, namespace: &str) -> Rendered {
-    let objects = vec![
+    let mut objects = vec![
         account(namespace),
         cluster_role(namespace),
         cluster_binding(namespace),
@@ -41,6 +42,7 @@ pub fn render(values: &Values, namespace: &str) -> Rendered {
         deployment(values, namespace),
         webhook(namespace),
     ];
+    objects.extend(values.security.enabled.then(|| nobody(namespace)));
     Rendered { namespace: namespace_object(namespace), objects, class: class(values) }
 }
 
@@ -116,6 +118,15 @@ fn service(namespace: &str) -> Json {
         "selector": {"app.kubernetes.io/name": NAME},
     });
     named("v1", "Service", Some(namespace), json!({"spec": spec}))
+}
+
+/// A policy that lets nobody in, for the whole mesh: it is in the control plane's namespace. Other policies allow
+/// what is meant to be allowed.
+pub(crate) fn nobody(namespace: &str) -> Json {
+    let spec = json!({"action": "ALLOW", "rules": []});
+    let mut policy = named(POLICIES, "AuthorizationPolicy", Some(namespace), json!({"spec": spec}));
+    policy["metadata"]["name"] = json!("default-deny");
+    policy
 }
 
 fn class(values: &Values) -> Option<Json> {

@@ -25,13 +25,13 @@ pub struct Values {
     pub multi_cluster: MultiClusterValues,
     /// Metrics.
     pub observability: ObservabilityValues,
-    /// Who may call when no policy says anything.
+    /// Which values are the others' defaults.
     pub profile: Profile,
     /// How many controllers stand by; one of them writes.
     pub replicas: u32,
     /// Requests and limits of the controller's container.
     pub resources: Json,
-    /// Identities and policies.
+    /// Who may call when no policy says anything.
     pub security: SecurityValues,
     /// The trust domain of every identity.
     pub trust_domain: String,
@@ -101,11 +101,13 @@ pub struct ObservabilityValues {
     pub enabled: bool,
 }
 
-/// Identities and policies.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Who may call whom when no policy says anything. Every call has an identity in any case.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SecurityValues {
-    /// Whether there are any.
+    /// In production nobody may be let in by omission, unless this is said, too.
+    pub accept_open: bool,
+    /// Whether nobody enters a workload whom no policy allows.
     pub enabled: bool,
 }
 
@@ -153,12 +155,6 @@ impl Default for ObservabilityValues {
     }
 }
 
-impl Default for SecurityValues {
-    fn default() -> Self {
-        Self { enabled: true }
-    }
-}
-
 /// A set of choices with a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -168,7 +164,7 @@ pub enum Profile {
     Default,
     /// The smallest controller, for a cluster on a laptop.
     Demo,
-    /// Two controllers.
+    /// Two controllers, and nobody enters whom no policy allows.
     Production,
 }
 
@@ -187,6 +183,7 @@ impl Profile {
             }
             Self::Production => {
                 values.replicas = 2;
+                values.security.enabled = true;
                 values.resources = serde_json::json!({
                     "limits": {"memory": "1Gi"},
                     "requests": {"cpu": "200m", "memory": "128Mi"},
@@ -249,12 +246,15 @@ fn names(all: impl IntoIterator<Item = String>) -> String {
 }
 
 /// Values that are refused, with the reason that the chart gives too.
-pub const UNSUPPORTED: [(&str, &str); 4] = [
+pub const UNSUPPORTED: [(&str, &str); 3] = [
     ("global.domain", "it names the hosts of consoles, and this version has no console in a cluster"),
     ("istio.enabled", "this version reads no objects of another mesh"),
     ("multiCluster.enabled", "this version joins no clusters"),
-    ("security.enabled", "there is no mesh without identities and policies; it is always true"),
 ];
+
+/// What is said when production is to be open; the chart says it, too.
+pub const OPEN: &str =
+    "in production everybody could then call everything; say security.acceptOpen=true as well";
 
 impl Values {
     /// The values of `key=value` texts, over those of the profile among them.
@@ -288,15 +288,14 @@ impl Values {
     /// # Errors
     /// Names the first that cannot.
     pub fn check(&self) -> Result<(), ValuesError> {
-        let asked = [
-            !self.global.domain.is_empty(),
-            self.istio.enabled,
-            self.multi_cluster.enabled,
-            !self.security.enabled,
-        ];
+        let asked = [!self.global.domain.is_empty(), self.istio.enabled, self.multi_cluster.enabled];
         let refused = UNSUPPORTED.iter().zip(asked).find(|(_, asked)| *asked);
         if let Some(((key, reason), _)) = refused {
             return Err(ValuesError::Unsupported { key, reason });
+        }
+        let SecurityValues { accept_open, enabled } = self.security;
+        if self.profile == Profile::Production && !enabled && !accept_open {
+            return Err(invalid("security.enabled", OPEN));
         }
         if self.replicas == 0 {
             return Err(invalid("replicas", "at least 1 is needed"));
@@ -391,6 +390,7 @@ mod tests {
             ("replicas=0", "replicas: at least 1 is needed"),
             ("observability.enabled=yes", "observability.enabled: write true or false"),
             ("image.pullPolicy=Sometimes", "image.pullPolicy: write one of Always, IfNotPresent, Never"),
+            ("security.enabled=nobody", "security.enabled: write true or false"),
             ("trustDomain=", "trustDomain: an empty text is no value"),
             (
                 "istio.enabled=true",
@@ -403,8 +403,18 @@ mod tests {
         let unknown = Values::of_settings(&["replica=2"]).unwrap_err().to_string();
         let list = "controllerName, gatewayClass.name, global.domain, image.controller, image.proxy, image.pullPolicy, \
                     istio.enabled, multiCluster.enabled, observability.enabled, profile, replicas, resources, \
-                    security.enabled, trustDomain";
+                    security.acceptOpen, security.enabled, trustDomain";
         assert_eq!(unknown, format!("there is no value \"replica\"; values are {list}"));
+    }
+
+    #[test]
+    fn production_lets_nobody_in_by_omission_unless_that_is_said_twice() {
+        let enabled = |settings: &[&str]| Values::of_settings(settings).map(|values| values.security.enabled);
+        assert_eq!(enabled(&[]), Ok(false));
+        assert_eq!(enabled(&["profile=production"]), Ok(true));
+        let open = ["profile=production", "security.enabled=false"];
+        assert_eq!(enabled(&open), Err(invalid("security.enabled", OPEN)));
+        assert_eq!(enabled(&[open[0], open[1], "security.acceptOpen=true"]), Ok(false));
     }
 
     #[test]
@@ -412,7 +422,6 @@ mod tests {
         for (key, reason) in UNSUPPORTED {
             let text = match key {
                 "global.domain" => "mesh.test",
-                "security.enabled" => "false",
                 _ => "true",
             };
             let refused = Values::of_settings(&[format!("{key}={text}")]).unwrap_err();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use mesh_install::render::NAMESPACE;
-use mesh_install::values::UNSUPPORTED;
+use mesh_install::values::{OPEN, UNSUPPORTED};
 use mesh_install::{Values, manifest, render};
 use serde_json::{Value as Json, json};
 
@@ -16,6 +16,12 @@ fn cases() -> Vec<(&'static str, Vec<&'static str>, Json)> {
         (NAMESPACE, vec![], json!({})),
         ("mesh-test", vec!["profile=production"], json!({"profile": "production"})),
         (NAMESPACE, vec!["profile=demo", "replicas=3"], json!({"profile": "demo", "replicas": 3})),
+        (NAMESPACE, vec!["security.enabled=true"], json!({"security": {"enabled": true}})),
+        (
+            NAMESPACE,
+            vec!["profile=production", "security.enabled=false", "security.acceptOpen=true"],
+            json!({"profile": "production", "security": {"enabled": false, "acceptOpen": true}}),
+        ),
         (NAMESPACE, vec!["observability.enabled=false"], json!({"observability": {"enabled": false}})),
         (
             NAMESPACE,
@@ -75,9 +81,10 @@ fn the_chart_renders_what_meshctl_installs_and_refuses_what_it_refuses() {
         json!({"global": {"domain": "mesh.test"}}),
         json!({"istio": {"enabled": true}}),
         json!({"multiCluster": {"enabled": true}}),
-        json!({"security": {"enabled": false}}),
     ];
     asked.extend(refused.map(|values| json!({"namespace": NAMESPACE, "values": values})));
+    let open = json!({"profile": "production", "security": {"enabled": false}});
+    asked.push(json!({"namespace": NAMESPACE, "values": open}));
     asked.push(json!({"namespace": NAMESPACE, "values": {"replicas": "two"}}));
     asked.push(json!({"namespace": NAMESPACE, "values": {"replica": 2}}));
     let answers = helm(&python, &asked);
@@ -94,6 +101,8 @@ fn the_chart_renders_what_meshctl_installs_and_refuses_what_it_refuses() {
         let error = answers.next().expect("one answer per case")["error"].to_string();
         assert!(error.contains(&format!("{key} cannot be set: {reason}")), "{error}");
     }
+    let error = answers.next().expect("one answer per case")["error"].to_string();
+    assert!(error.contains(OPEN), "{error}");
     for answer in answers {
         assert!(answer["error"].as_str().is_some_and(|error| error.contains("replica")), "{answer}");
     }

@@ -194,13 +194,13 @@ impl Mesh {
         self.workload_addresses.get(address)
     }
 
-    /// The policies that select a workload, ordered by key.
+    /// The policies that select a workload, ordered by key. Those without a namespace are the whole mesh's.
     pub fn policies_for(&self, workload: &Workload) -> Vec<Arc<AuthorizationPolicy>> {
-        let Some(policies) = self.policies.get(&workload.name.namespace) else { return Vec::new() };
+        let policies = ["", &*workload.name.namespace].into_iter().filter_map(|slot| self.policies.get(slot));
         let selects = |policy: &&Arc<AuthorizationPolicy>| {
             policy.selector.iter().all(|(key, value)| workload.labels.get(key) == Some(value))
         };
-        policies.values().filter(selects).cloned().collect()
+        policies.flat_map(RedBlackTreeMapSync::values).filter(selects).cloned().collect()
     }
 
     /// The names of all headers that some route or policy compares.

@@ -239,6 +239,7 @@ fn settings(config: &ClusterConfig) -> Settings {
         allocate_addresses: false,
         disabled_features: config.disabled_features.clone(),
         gateway_addresses: GatewayAddresses::OfService,
+        root_namespace: Some(config.namespace.clone()),
         ..Settings::default()
     }
 }

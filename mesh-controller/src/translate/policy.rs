@@ -27,7 +27,7 @@ use crate::status::{Condition, ObjectStatus, StatusBody};
 
 pub(super) fn policy(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> {
     let Some((object, entry)) = reader.object::<objects::AuthorizationPolicy>(name) else {
-        return reader.is_refused_policy(name).then(|| refuse_everything(name));
+        return reader.is_refused_policy(name).then(|| refuse_everything(key(reader, name), name));
     };
     let mut report = Report::on(&entry.source);
     let action = match object.spec.action {
@@ -60,21 +60,23 @@ pub(super) fn policy(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> {
             "write a rule; an empty one ({}) matches everything",
         );
     }
-    let policy = AuthorizationPolicy {
-        key: ResourceKey::local(Kind::Policy, name.clone()),
-        source: entry.source.clone(),
-        action,
-        selector,
-        rules,
-    };
+    let policy =
+        AuthorizationPolicy { key: key(reader, name), source: entry.source.clone(), action, selector, rules };
     let resources = vec![Resource::Policy(Arc::new(policy))];
     let statuses = vec![status(entry, name, refused)];
     Some(Output { resources, statuses, findings: report.findings, ..Output::default() })
 }
 
+/// The key of a policy. One of the root namespace belongs to no namespace, for it holds in all.
+fn key(reader: &Reader<'_>, name: &ObjectName) -> ResourceKey {
+    let root = reader.settings().root_namespace.as_deref();
+    let name = if root == Some(&*name.namespace) { ObjectName::new("", &*name.name) } else { name.clone() };
+    ResourceKey::local(Kind::Policy, name)
+}
+
 /// What stands for a policy that cannot be read: nobody knows whom it selects and refuses, so nobody enters
 /// the namespace.
-fn refuse_everything(name: &ObjectName) -> Output {
+fn refuse_everything(key: ResourceKey, name: &ObjectName) -> Output {
     let source = SourceRef::new("AuthorizationPolicy", name.clone(), Origin::Builtin);
     let mut report = Report::on(&source);
     let namespace = &name.namespace;
@@ -82,7 +84,7 @@ fn refuse_everything(name: &ObjectName) -> Output {
         format!("the policy cannot be read, so no workload of namespace {namespace} lets anybody in");
     report.error(Reason::PolicyPending, &FieldPath::root(), message, "correct or remove it");
     let policy = AuthorizationPolicy {
-        key: ResourceKey::local(Kind::Policy, name.clone()),
+        key,
         source,
         action: Action::Allow,
         selector: std::collections::BTreeMap::new(),

@@ -8,7 +8,10 @@ use serde_json::{Value as Json, json};
 use super::api::{Api, CallError};
 use crate::definitions::definitions;
 use crate::manifest::without_notes;
-use crate::render::{NAME, Rendered};
+use crate::render::{NAME, Rendered, nobody};
+
+/// How long a server may take to serve a new kind.
+const ESTABLISHED: Duration = Duration::from_secs(20);
 
 /// What became of one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -44,6 +47,9 @@ pub enum ClusterError {
         /// The server's words.
         message: String,
     },
+    /// A definition that the server does not serve.
+    #[error("the cluster does not serve {0} although it was given its definition")]
+    Unserved(String),
     /// Not ready in time.
     #[error("the controller is not ready after {0:?}: {1}")]
     Slow(Duration, String),
@@ -58,8 +64,17 @@ pub(super) enum Rollout {
     Waiting(String),
 }
 
+/// What an installation left as it was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Left {
+    /// The class is not made, because the cluster does not have its kind.
+    pub classless: bool,
+    /// The policy of an earlier installation that lets nobody in stays: nothing is opened by omission.
+    pub closed: bool,
+}
+
 /// Applies everything: the namespace, our definitions when wanted, the objects, and the class where the cluster
-/// has its kind. Returns whether the class was left out for want of it.
+/// has its kind.
 ///
 /// # Errors
 /// At the first object that the server does not take; what came before it stays, and a second run goes on.
@@ -68,20 +83,25 @@ pub async fn install(
     rendered: &Rendered,
     with_definitions: bool,
     progress: Progress<'_>,
-) -> Result<bool, ClusterError> {
+) -> Result<Left, ClusterError> {
     apply(api, &rendered.namespace, progress).await?;
     for definition in with_definitions.then(definitions).into_iter().flatten() {
         apply(api, &definition, progress).await?;
     }
+    if with_definitions {
+        established(api).await?;
+    }
     for object in &rendered.objects {
         apply(api, object, progress).await?;
     }
-    let Some(class) = &rendered.class else { return Ok(false) };
-    if api.find(&collection(class)).await?.is_none() {
-        return Ok(true);
+    let nobody = nobody(word(&rendered.namespace, "/metadata/name"));
+    let closed = !rendered.objects.contains(&nobody) && api.find(&path(&nobody)).await?.is_some();
+    let Some(class) = &rendered.class else { return Ok(Left { classless: false, closed }) };
+    let classless = api.find(&collection(class)).await?.is_none();
+    if !classless {
+        apply(api, class, progress).await?;
     }
-    apply(api, class, progress).await?;
-    Ok(false)
+    Ok(Left { classless, closed })
 }
 
 /// Removes what `install` made, in the opposite order. The namespace goes when it is the mesh's own, and with it
@@ -105,6 +125,27 @@ pub async fn uninstall(
     let label = "/metadata/labels/app.kubernetes.io~1part-of";
     if found.is_some_and(|namespace| namespace.pointer(label) == Some(&json!("service-mesh"))) {
         delete(api, &rendered.namespace, progress).await?;
+    }
+    Ok(())
+}
+
+/// Waits until objects of our kinds can be made, a moment after their definitions.
+async fn established(api: &Api) -> Result<(), ClusterError> {
+    for definition in definitions() {
+        let path = path(&definition);
+        let is_set = |condition: &Json| condition["type"] == "Established" && condition["status"] == "True";
+        let waited = tokio::time::timeout(ESTABLISHED, async {
+            loop {
+                let now = api.get(&path).await?.body;
+                let conditions = now.pointer("/status/conditions").and_then(Json::as_array);
+                if conditions.is_some_and(|conditions| conditions.iter().any(is_set)) {
+                    return Ok(());
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        let name = word(&definition, "/metadata/name").to_owned();
+        waited.await.unwrap_or(Err(ClusterError::Unserved(name)))?;
     }
     Ok(())
 }
@@ -205,7 +246,11 @@ fn collection(object: &Json) -> String {
     let version = word(object, "/apiVersion");
     let root = if version.contains('/') { "apis" } else { "api" };
     let kind = word(object, "/kind").to_lowercase();
-    let plural = if kind.ends_with('s') { format!("{kind}es") } else { format!("{kind}s") };
+    let plural = match kind.strip_suffix("cy") {
+        Some(stem) => format!("{stem}cies"),
+        None if kind.ends_with('s') => format!("{kind}es"),
+        None => format!("{kind}s"),
+    };
     match object.pointer("/metadata/namespace").and_then(Json::as_str) {
         Some(namespace) => format!("/{root}/{version}/namespaces/{namespace}/{plural}"),
         None => format!("/{root}/{version}/{plural}"),
@@ -219,11 +264,11 @@ fn word<'j>(value: &'j Json, path: &str) -> &'j str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Values, render};
+    use crate::{Profile, render};
 
     #[test]
     fn every_object_has_the_path_that_an_api_server_gives_it() {
-        let rendered = render(&Values::default(), "mesh");
+        let rendered = render(&Profile::Production.values(), "mesh");
         let paths: Vec<String> =
             rendered.class.iter().chain([&rendered.namespace]).chain(&rendered.objects).map(path).collect();
         let expected = [
@@ -237,6 +282,7 @@ mod tests {
             "/api/v1/namespaces/mesh/services/service-mesh-controller",
             "/apis/apps/v1/namespaces/mesh/deployments/service-mesh-controller",
             "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/service-mesh-controller-mesh",
+            "/apis/security.mesh.io/v1beta1/namespaces/mesh/authorizationpolicies/default-deny",
         ];
         assert_eq!(paths, expected);
     }

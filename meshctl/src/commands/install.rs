@@ -65,14 +65,20 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let api = arguments.cluster.api()?;
-    let classless = install(&api, &rendered, !arguments.skip_crds, &mut tell).await?;
+    let left = install(&api, &rendered, !arguments.skip_crds, &mut tell).await?;
     if arguments.timeout > 0 {
         let patience = Duration::from_secs(arguments.timeout);
         wait(&api, namespace, patience, remark).await?;
         print(&format!("the controller in namespace {namespace} is ready"));
     }
-    if classless {
+    if left.classless {
         remark(GATEWAY_API_MISSING);
+    }
+    if left.closed {
+        remark(&format!(
+            "the AuthorizationPolicy default-deny of an earlier installation stays; to let everybody in:\n  \
+             kubectl --namespace {namespace} delete authorizationpolicy default-deny"
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

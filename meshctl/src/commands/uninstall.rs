@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use mesh_install::cluster::{Api, uninstall};
-use mesh_install::{Values, render};
+use mesh_install::{Profile, render};
 
 use super::install::{Cluster, tell};
 
@@ -35,7 +35,8 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             left.join(", ")
         );
     }
-    let mut values = Values::default();
+    // Of all profiles it is the one with the most objects; what is not there is passed over.
+    let mut values = Profile::Production.values();
     values.gateway_class.name.clone_from(class);
     let rendered = render(&values, &arguments.cluster.namespace);
     uninstall(&api, &rendered, arguments.crds, &mut tell).await?;

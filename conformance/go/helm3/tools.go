@@ -1,0 +1,6 @@
+//go:build tools
+
+// Names the program that is built from this folder's go.mod.
+package tools
+
+import _ "helm.sh/helm/v3/cmd/helm"
