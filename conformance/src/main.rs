@@ -17,6 +17,7 @@ mod oci;
 mod step;
 mod suite;
 mod tools;
+mod trials;
 
 use arguments::Arguments;
 use config::Config;
@@ -42,6 +43,8 @@ const USAGE: &str = "usage: conformance TASK [OPTION...]
   features  each claimed feature is switched off once, and a test of it must fail then
             --name NAME, --only FEATURE,FEATURE
   meshed    what sidecars and policies do to pods of the running cluster; --name NAME
+  trials    what must hold beside upstream's tests: programs are killed, Secrets break, gateways change hands
+            --name NAME, --only WORDS
   test      one cluster from nothing to nothing, all gateway and mesh tests, standard channel
   matrix    both channels and a second class name, with reports";
 
@@ -89,6 +92,7 @@ fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
         "load" => load::run(&Arguments::read(words, load::OPTIONS)?),
         "suite" => suite::quick(config, &Arguments::read(words, suite::OPTIONS)?),
         "meshed" => meshed::run(config, &Arguments::read(words, meshed::OPTIONS)?),
+        "trials" => trials::run(config, &Arguments::read(words, trials::OPTIONS)?),
         "test" => suite::once(config),
         "matrix" => suite::matrix(config),
         other => anyhow::bail!("no task `{other}`\n\n{USAGE}"),

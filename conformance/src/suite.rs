@@ -12,7 +12,7 @@ use crate::cluster::{self, Channel, Place, inside};
 use crate::config::Config;
 use crate::controller::{self, Names};
 use crate::images::Profile;
-use crate::{golang, meshed, say, tools};
+use crate::{golang, meshed, say, tools, trials};
 
 mod events;
 pub(crate) mod features;
@@ -123,7 +123,7 @@ pub(crate) fn once(config: &Config) -> anyhow::Result<()> {
     let place = Place::new(config, &format!("test-{}", std::process::id()));
     let kind = Kind { channel: Channel::Standard, profile: Profile::Debug, names: Names::usual() };
     let known = known::List::read(config)?;
-    let (mut results_of_mesh, mut policies) = (None, Ok(()));
+    let (mut results_of_mesh, mut policies, mut tried) = (None, Ok(()), Ok(()));
     let results = full(config, &place, &kind, |run| {
         let mut results = play(config, &place, &run)?;
         let failed: Vec<String> =
@@ -139,11 +139,12 @@ pub(crate) fn once(config: &Config) -> anyhow::Result<()> {
         }
         results_of_mesh = Some(mesh::with_sidecars(config, &place)?);
         policies = meshed::check(config, &place);
+        tried = trials::all(&place, "");
         Ok(results)
     })?;
     let judged = known.judge(&results, GATEWAY_TESTS);
     mesh::judge(config, &results_of_mesh.unwrap_or_default())?;
-    policies.and(judged)
+    policies.and(tried).and(judged)
 }
 
 /// Every channel, and a second pair of names; the reports come from the first two.

@@ -84,6 +84,22 @@ impl Place {
         numbers.find(|pid| parent(*pid) == Some(outer))
     }
 
+    /// Programs of the cluster whose command line, with blanks between its words, holds this text.
+    pub(crate) fn programs(&self, words: &str) -> Vec<i32> {
+        let Some(first) = self.first_process() else { return Vec::new() };
+        let is_inside = |pid: i32| {
+            let mut line = std::iter::successors(parent(pid), |pid| parent(*pid));
+            line.any(|ancestor| ancestor == first)
+        };
+        let is_meant = |pid: i32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).replace('\0', " ").contains(words)
+        };
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        numbers.filter(|pid| is_meant(*pid) && is_inside(*pid)).collect()
+    }
+
     /// Removes the empty control groups that killed containers leave: those of the containers whose state is in
     /// our folder, since other clusters may run.
     ///

@@ -1,0 +1,59 @@
+//! What must hold beside upstream's tests, tried in a running cluster: programs are killed, Secrets break, gateways
+//! change hands. Each trial has a file or a function of its own; how they look at the cluster is the scene's.
+
+use crate::arguments::Arguments;
+use crate::clock::Stopwatch;
+use crate::cluster::Place;
+use crate::config::Config;
+use crate::say;
+
+mod certificates;
+mod gateways;
+mod killed;
+mod scene;
+
+use scene::Scene;
+
+pub(crate) const OPTIONS: &[&str] = &["name", "only"];
+
+type Trial = fn(&Scene<'_>) -> anyhow::Result<()>;
+
+/// Every trial, by the words of `--only`. Those that kill come last.
+const TRIALS: &[(&str, Trial)] = &[
+    ("ports that share a place without privileges", gateways::ports),
+    ("replicas, node ports and load balancers", gateways::exposure),
+    ("a gateway that another controller takes over", gateways::taken_over),
+    ("certificates that break", certificates::broken),
+    ("an API server that is killed", killed::api_server),
+    ("a controller that is killed at writes", killed::controller),
+    ("a leader that is killed", killed::leader),
+];
+
+/// Tries all, or those whose words hold the text of `--only`.
+///
+/// # Errors
+/// Names what failed; the others are tried all the same.
+pub(crate) fn run(config: &Config, given: &Arguments) -> anyhow::Result<()> {
+    all(&given.place(config), given.get("only").unwrap_or_default())
+}
+
+/// As [`run`], in this cluster.
+///
+/// # Errors
+/// Names what failed.
+pub(crate) fn all(place: &Place, only: &str) -> anyhow::Result<()> {
+    let chosen: Vec<_> = TRIALS.iter().filter(|(name, _)| name.contains(only)).collect();
+    anyhow::ensure!(!chosen.is_empty(), "no trial's name holds {only:?}");
+    let mut failed = Vec::new();
+    for (name, trial) in chosen {
+        let start = Stopwatch::start();
+        match Scene::begin(place).and_then(|scene| scene.play(*trial)) {
+            Ok(()) => say(&format!("trial passed: {name} ({:.0?})", start.elapsed())),
+            Err(error) => {
+                say(&format!("trial FAILED: {name} ({:.0?}): {error:#}", start.elapsed()));
+                failed.push(*name);
+            }
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { anyhow::bail!("trials failed: {}", failed.join("; ")) }
+}

@@ -1,0 +1,109 @@
+//! What runs for gateways: their ports, how they are reached, and who has them in charge.
+
+use anyhow::{Context, ensure};
+
+use super::scene::{LIMIT, Scene, route};
+use crate::cluster::{NODE, kubectl};
+use crate::step::wait_for;
+
+/// Listeners at 80 and 10080, which would meet without privileges, in either order of their coming.
+pub(super) fn ports(scene: &Scene<'_>) -> anyhow::Result<()> {
+    let both = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: trial}
+spec:
+  gatewayClassName: mesh
+  listeners: [{name: http, port: 80, protocol: HTTP}, {name: high, port: 10080, protocol: HTTP}]
+";
+    scene.apply(both)?;
+    scene.apply(&route("second", "high", "/first", 302))?;
+    scene.programmed()?;
+    scene.answers(10_080, "/first", 302)?;
+    scene.answers(80, "/first", 301)
+}
+
+/// Two replicas behind a port of the node, then an address from a load balancer, which is played here.
+pub(super) fn exposure(scene: &Scene<'_>) -> anyhow::Result<()> {
+    let parameters = |kind: &str| {
+        format!(
+            "
+apiVersion: gateway.mesh.io/v1alpha1
+kind: GatewayParameters
+metadata: {{name: edge, namespace: trial}}
+spec: {{replicas: 2, serviceType: {kind}}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: edge, namespace: trial}}
+spec:
+  gatewayClassName: mesh
+  infrastructure: {{parametersRef: {{group: gateway.mesh.io, kind: GatewayParameters, name: edge}}}}
+  listeners: [{{name: http, port: 80, protocol: HTTP}}]
+"
+        )
+    };
+    scene.apply(include_str!("../../../config/crd/gatewayparameters.gateway.mesh.io.yaml"))?;
+    let established = ["wait", "--for=condition=Established", "crd/gatewayparameters.gateway.mesh.io"];
+    kubectl(scene.place, &established)?;
+    wait_for("the kind is served", LIMIT, || scene.apply(&parameters("NodePort")))?;
+    wait_for("two replicas are ready", LIMIT, || {
+        let ready = scene.get("deployment/edge-mesh")?["status"]["readyReplicas"].as_u64();
+        ensure!(ready == Some(2), "{ready:?} replicas are ready");
+        Ok(())
+    })?;
+    let port = wait_for("the service has a port of the node", LIMIT, || {
+        let service = scene.get("service/edge-mesh")?;
+        service["spec"]["ports"][0]["nodePort"].as_u64().context("no port of the node")
+    })?;
+    let url = format!("http://{NODE}:{port}/first");
+    wait_for("the node's port answers", LIMIT, || scene.answers_now(&url, 301, &[]))?;
+    scene.apply(&parameters("LoadBalancer"))?;
+    wait_for("the service wants a load balancer", LIMIT, || {
+        let kind = scene.get("service/edge-mesh")?["spec"]["type"].clone();
+        ensure!(kind == "LoadBalancer", "the service is a {kind}");
+        Ok(())
+    })?;
+    let ingress = r#"{"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.10"}]}}}"#;
+    scene.kubectl(&[
+        "patch",
+        "service",
+        "edge-mesh",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        ingress,
+    ])?;
+    wait_for("the balancer's address is the gateway's", LIMIT, || {
+        let address = scene.address()?;
+        ensure!(address == "192.0.2.10", "the address is {address}");
+        Ok(())
+    })
+}
+
+/// A gateway whose class is another controller's: what we made goes, what is somebody else's stays.
+pub(super) fn taken_over(scene: &Scene<'_>) -> anyhow::Result<()> {
+    let others = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: trial-others}
+spec: {controllerName: others.example/controller}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: theirs, namespace: trial, labels: {app.kubernetes.io/managed-by: somebody}}
+";
+    scene.apply(others)?;
+    let class = r#"{"spec":{"gatewayClassName":"trial-others"}}"#;
+    scene.kubectl(&["patch", "gateway", "edge", "--type=merge", "-p", class])?;
+    let gone = wait_for("what was made is removed", LIMIT, || {
+        let kinds = "deployments,services,serviceaccounts,configmaps";
+        let left = scene.kubectl(&["get", kinds, "-o", "name"])?;
+        ensure!(!left.contains("edge-mesh"), "there are still {left}");
+        ensure!(left.contains("configmap/theirs"), "what is somebody else's is gone: {left}");
+        Ok(())
+    });
+    let class = ["delete", "gatewayclass", "trial-others", "--ignore-not-found"];
+    let cleared = kubectl(scene.place, &class).map(drop);
+    gone.and(cleared)
+}

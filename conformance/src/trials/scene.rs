@@ -1,0 +1,129 @@
+//! One gateway in a namespace of its own, and the questions that trials ask. What is tried is not decided here.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+use crate::cluster::{Place, apply, inside, kubectl};
+use crate::step::{output, wait_for};
+
+/// The namespace; it is made and removed by each trial.
+pub(super) const NAMESPACE: &str = "--namespace=trial";
+/// How long anything may take. Most of it is the start of a pod on a busy machine.
+pub(super) const LIMIT: Duration = Duration::from_secs(120);
+
+/// The gateway of every trial: routes answer by redirects, so that nothing runs behind it.
+const GATEWAY: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: trial}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: trial}
+spec:
+  gatewayClassName: mesh
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+";
+
+pub(super) struct Scene<'p> {
+    pub(super) place: &'p Place,
+}
+
+impl<'p> Scene<'p> {
+    /// Makes the namespace and waits for the gateway.
+    pub(super) fn begin(place: &'p Place) -> anyhow::Result<Self> {
+        let scene = Self { place };
+        scene.end()?;
+        scene.apply(GATEWAY)?;
+        scene.apply(&route("first", "http", "/first", 301))?;
+        scene.programmed()?;
+        scene.answers(80, "/first", 301)?;
+        Ok(scene)
+    }
+
+    /// Plays a trial and removes the namespace.
+    pub(super) fn play(&self, trial: fn(&Self) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let outcome = trial(self);
+        let ended = self.end();
+        outcome.and(ended)
+    }
+
+    fn end(&self) -> anyhow::Result<()> {
+        let gone = ["delete", "namespace", "trial", "--ignore-not-found", "--timeout=120s"];
+        kubectl(self.place, &gone).map(drop)
+    }
+
+    pub(super) fn apply(&self, manifest: &str) -> anyhow::Result<()> {
+        apply(self.place, manifest)
+    }
+
+    /// kubectl in the namespace of the trial.
+    pub(super) fn kubectl(&self, words: &[&str]) -> anyhow::Result<String> {
+        kubectl(self.place, &[&[NAMESPACE], words].concat())
+    }
+
+    /// An object of the namespace, such as `gateway/edge`.
+    pub(super) fn get(&self, what: &str) -> anyhow::Result<Value> {
+        Ok(serde_json::from_str(&self.kubectl(&["get", what, "-o", "json"])?)?)
+    }
+
+    /// Waits until the gateway is programmed in its present generation.
+    pub(super) fn programmed(&self) -> anyhow::Result<()> {
+        wait_for("the gateway is programmed", LIMIT, || {
+            let gateway = self.get("gateway/edge")?;
+            let conditions = gateway["status"]["conditions"].as_array().context("no conditions")?;
+            let holds = |c: &Value| {
+                c["type"] == "Programmed"
+                    && c["status"] == "True"
+                    && c["observedGeneration"] == gateway["metadata"]["generation"]
+            };
+            anyhow::ensure!(conditions.iter().any(holds), "{conditions:?}");
+            Ok(())
+        })
+    }
+
+    pub(super) fn address(&self) -> anyhow::Result<String> {
+        let gateway = self.get("gateway/edge")?;
+        let address = gateway["status"]["addresses"][0]["value"].as_str();
+        Ok(address.context("the gateway has no address")?.to_owned())
+    }
+
+    /// Waits for an answer with this status.
+    pub(super) fn answers(&self, port: u16, path: &str, status: u16) -> anyhow::Result<()> {
+        let url = format!("http://{}:{port}{path}", self.address()?);
+        wait_for(&format!("{url} answers {status}"), LIMIT, || self.answers_now(&url, status, &[]))
+    }
+
+    /// One request.
+    pub(super) fn answers_now(&self, url: &str, status: u16, more: &[&str]) -> anyhow::Result<()> {
+        let mut call = inside(self.place)?;
+        let format = "%{http_code}";
+        call.args(["curl", "--silent", "--show-error", "--max-time", "5", "--output", "/dev/null"]);
+        let said = output({
+            call.args(["--write-out", format]).args(more).arg(url);
+            call
+        })?;
+        if said != status.to_string() {
+            bail!("{url} answers {said}");
+        }
+        Ok(())
+    }
+}
+
+/// A route that answers a path by itself.
+pub(super) fn route(name: &str, listener: &str, path: &str, status: u16) -> String {
+    format!(
+        "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {name}, namespace: trial}}
+spec:
+  parentRefs: [{{name: edge, sectionName: {listener}}}]
+  rules:
+    - matches: [{{path: {{type: PathPrefix, value: {path}}}}}]
+      filters: [{{type: RequestRedirect, requestRedirect: {{hostname: trial.test, statusCode: {status}}}}}]
+"
+    )
+}
