@@ -21,7 +21,7 @@ use crate::pods::Pod;
 use crate::source::Snapshot;
 use crate::status::{ObjectStatus, Statuses};
 use crate::store::{ObjectKey, ObjectStore};
-use crate::translate::{Changes, Settings, Translator, locate, refused_policies};
+use crate::translate::{Changes, Settings, Translator, locate, refused_policies, refused_tls_policies};
 
 pub use heard::Heard;
 use heard::{Spoiled, spoil};
@@ -124,11 +124,12 @@ impl Controller {
     }
 
     fn replace(&mut self, snapshot: Snapshot, changes: Changes, moved: Moved) {
-        let kind = ObjectKind::AuthorizationPolicy;
-        let is_asked = moved.findings || changes.objects.iter().any(|(changed, ..)| *changed == kind);
+        let kinds = [ObjectKind::AuthorizationPolicy, ObjectKind::BackendTlsPolicy];
+        let is_asked = moved.findings || changes.objects.iter().any(|(changed, ..)| kinds.contains(changed));
         let refused_policies = is_asked.then(|| refused_policies(&snapshot));
+        let refused_tls_policies = is_asked.then(|| refused_tls_policies(&snapshot));
         self.snapshot = snapshot;
-        self.update(Changes { refused_policies, time: self.now(), ..changes }, moved);
+        self.update(Changes { refused_policies, refused_tls_policies, time: self.now(), ..changes }, moved);
         self.cache.mark_synced();
     }
 

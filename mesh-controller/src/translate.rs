@@ -22,6 +22,8 @@ mod reader;
 mod route;
 mod service;
 mod suggest;
+mod telemetry;
+mod traffic;
 mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +35,7 @@ use serde::Serialize;
 use crate::status::ObjectStatus;
 use crate::store::ObjectKey;
 
-pub use entry::{Changes, Entry, locate, refused_policies};
+pub use entry::{Changes, Entry, locate, refused_policies, refused_tls_policies};
 pub use feature::{Feature, UnknownFeature};
 pub use graph::Translator;
 
@@ -176,7 +178,9 @@ fn evaluate(node: &Node, reader: &Reader<'_>) -> Option<Output> {
         Node::Route(route) => route::route(reader, route),
         Node::Service(service) => service::service(reader, service),
         Node::ServiceKinds(service) => route::service_kinds(reader, service),
+        Node::TelemetryPolicy(policy) => telemetry::status(reader, policy),
         Node::TlsPolicy(policy) => backend_tls::policy_status(reader, policy),
+        Node::TrafficPolicy(policy) => traffic::status(reader, policy),
         Node::Workload(process) => workload::workload(reader, process),
     }
 }

@@ -11,7 +11,9 @@ use mesh_controller::local::Replica;
 use mesh_controller::objects::Process;
 use mesh_controller::source::{FileSource, Snapshot};
 use mesh_controller::store::ObjectStore;
-use mesh_controller::translate::{Changes, Settings, Translation, Translator, locate, refused_policies};
+use mesh_controller::translate::{
+    Changes, Settings, Translation, Translator, locate, refused_policies, refused_tls_policies,
+};
 use regex::{Captures, Regex};
 
 /// A moment within the validity of all certificates but one: 2027-01-01.
@@ -29,6 +31,7 @@ fn changes(snapshot: &Snapshot) -> Changes {
     let store = &snapshot.store;
     let mut changes = Changes::between(&ObjectStore::default(), store);
     changes.refused_policies = Some(refused_policies(snapshot));
+    changes.refused_tls_policies = Some(refused_tls_policies(snapshot));
     changes.time = Some(NOW);
     for (n, (stored, process)) in store.all::<Process>().enumerate() {
         let address = |ordinal: u32| {

@@ -32,6 +32,7 @@ struct World {
     store: ObjectStore,
     replicas: BTreeMap<ObjectName, Vec<Replica>>,
     refused: BTreeSet<ObjectName>,
+    refused_tls: BTreeSet<ObjectName>,
 }
 
 impl World {
@@ -49,6 +50,12 @@ impl World {
                     self.refused.insert(stored.name().clone());
                 }
                 changes.refused_policies = Some(self.refused.clone());
+            }
+            _ if stored.object().kind() == ObjectKind::BackendTlsPolicy => {
+                if !self.refused_tls.remove(stored.name()) {
+                    self.refused_tls.insert(stored.name().clone());
+                }
+                changes.refused_tls_policies = Some(self.refused_tls.clone());
             }
             _ => {
                 let name = ObjectName::new("default", format!("web-v{}", random.below(3)));
@@ -72,6 +79,7 @@ impl World {
         }
         changes.replicas = self.replicas.clone().into_iter().collect();
         changes.refused_policies = Some(self.refused.clone());
+        changes.refused_tls_policies = Some(self.refused_tls.clone());
         changes.time = Some(NOW);
         changes
     }

@@ -121,6 +121,7 @@ fn reads() -> Vec<Rule> {
             }
             group::DISCOVERY => "the addresses behind a Service",
             group::GATEWAY => "the Gateway API is what the mesh is configured with",
+            group::EXPERIMENTAL => "with policies that are experiments of the Gateway API",
             group::SECURITY => "who may call whom",
             _ => "kinds of our own",
         },

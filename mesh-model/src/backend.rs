@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +79,25 @@ pub struct Service {
     pub addresses: Vec<IpAddr>,
     /// The ports.
     pub ports: Vec<ServicePort>,
+    /// How many of its requests may be retries; the proxy's own limit when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_budget: Option<RetryBudget>,
+}
+
+/// A limit of retries (GEP-3388): a share of the requests of an interval, and some however few come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryBudget {
+    /// The object that says so.
+    pub source: SourceRef,
+    /// The share, at most 100.
+    pub percent: u32,
+    /// For how long a request counts.
+    pub interval: Duration,
+    /// Retries that are allowed in any case.
+    pub least: u32,
+    /// In how long a time.
+    pub least_interval: Duration,
 }
 
 impl Service {

@@ -140,6 +140,8 @@ reasons! {
     InvalidParameters = 223,
     /// The class of a gateway belongs to another controller.
     ForeignClass = 224,
+    /// The object that a policy is for does not exist.
+    TargetNotFound = 225,
     /// A port cannot be bound.
     PortUnavailable = 300,
     /// A process ended.
@@ -196,6 +198,8 @@ reasons! {
     AuthorizerFailed = 420,
     /// A body is larger than what an authorization service may be sent.
     BodyTooLarge = 421,
+    /// A retry was due, and the backend's budget of retries is used up.
+    RetryBudgetSpent = 422,
 }
 
 impl fmt::Display for Reason {

@@ -28,7 +28,7 @@ pub mod tls;
 pub mod workload;
 
 pub use authority::Authority;
-pub use backend::{AppProtocol, Endpoint, EndpointChunk, Service, ServicePort, Transport};
+pub use backend::{AppProtocol, Endpoint, EndpointChunk, RetryBudget, Service, ServicePort, Transport};
 pub use duration::GatewayDuration;
 pub use facts::{ConnectionFacts, RequestHead};
 pub use finding::{Code, FieldPath, Finding, Reason, Severity};

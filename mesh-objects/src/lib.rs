@@ -8,6 +8,7 @@
 
 pub mod class;
 pub mod core;
+pub mod experimental;
 pub mod grpc;
 pub mod http;
 pub mod l4;
@@ -27,6 +28,7 @@ use mesh_model::{ObjectName, Origin, SourceRef};
 
 pub use class::GatewayClass;
 pub use core::{ConfigMap, Namespace, Secret, ServiceAccount};
+pub use experimental::{XBackendTrafficPolicy, XTelemetryPolicy};
 pub use grpc::{GrpcFilter, GrpcMatch, GrpcRoute, GrpcRouteRule, GrpcRouteSpec};
 pub use http::{HttpFilter, HttpMatch, HttpRoute, HttpRouteRule, HttpRouteSpec};
 pub use l4::{L4RouteSpec, L4Rule, TcpRoute, TlsRoute, TlsRouteSpec, UdpRoute};
@@ -53,6 +55,8 @@ pub trait Typed: Sized + 'static {
 pub mod group {
     /// Gateway API.
     pub const GATEWAY: &str = "gateway.networking.k8s.io";
+    /// Gateway API, kinds that are experiments as a whole.
+    pub const EXPERIMENTAL: &str = "gateway.networking.x-k8s.io";
     /// Settings of our gateways.
     pub const PARAMETERS: &str = "gateway.mesh.io";
     /// Processes of the local mesh.
@@ -180,6 +184,10 @@ objects! {
     TlsRoute, "TLSRoute", group::GATEWAY, Namespaced, ["v1", "v1alpha2", "v1alpha3"];
     /// Routes for UDP datagrams.
     UdpRoute, "UDPRoute", group::GATEWAY, Namespaced, ["v1", "v1alpha2"];
+    /// How traffic to a backend is limited.
+    XBackendTrafficPolicy, "XBackendTrafficPolicy", group::EXPERIMENTAL, Namespaced, ["v1alpha1"];
+    /// What a gateway tells of its traffic.
+    XTelemetryPolicy, "XTelemetryPolicy", group::EXPERIMENTAL, Namespaced, ["v1alpha1"];
 }
 
 /// Where objects of a kind live.

@@ -2,6 +2,7 @@
 //! filter and the head it changes; none knows another layer or the order of the stack.
 
 pub(crate) mod authorization;
+pub mod budget;
 pub mod cors;
 pub mod forward;
 pub mod headers;

@@ -13,6 +13,7 @@ use mesh_model::{Finding, Transport};
 use tokio::sync::watch;
 
 use crate::drain::{Drain, DrainTimes, Phase};
+use crate::layers::budget::Budgets;
 use crate::tls::MeshTls;
 use crate::worker::{Worker, WorkerParts};
 
@@ -67,6 +68,7 @@ impl Proxy {
             application: options.application,
             clock: options.clock,
             telemetry: options.telemetry,
+            budgets: Budgets::default(),
             times: options.times,
             http: options.http,
             connect_limit: options.connect_limit,

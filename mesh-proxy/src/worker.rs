@@ -15,6 +15,7 @@ use tokio::task::LocalSet;
 use crate::dialer::{DialApplication, Dialer, DialerParts};
 use crate::drain::Signal;
 use crate::http::{Limits, Parts, Stack};
+use crate::layers::budget::Budgets;
 use crate::role::gateway::{self, GatewayPort};
 use crate::role::inbound::{self, InboundPort};
 use crate::role::outbound::{self, OutboundPort};
@@ -33,6 +34,7 @@ pub(crate) struct WorkerParts {
     pub(crate) application: Arc<dyn DialApplication>,
     pub(crate) clock: SharedClock,
     pub(crate) telemetry: Telemetry,
+    pub(crate) budgets: Budgets,
     pub(crate) times: Times,
     pub(crate) http: Limits,
     pub(crate) connect_limit: std::time::Duration,
@@ -129,6 +131,7 @@ fn context(parts: WorkerParts) -> Context {
         clock: Arc::clone(&parts.clock),
         limits: parts.http,
         pool: crate::pool::Limits { connect: parts.connect_limit, ..crate::pool::Limits::default() },
+        budgets: parts.budgets,
     });
     Context {
         mesh: parts.mesh,

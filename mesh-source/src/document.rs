@@ -10,8 +10,7 @@ use mesh_objects::{Object, ObjectKind, Scope, group};
 use mesh_yaml::{Chunk, Node, Problem, SyntaxError, Value};
 
 /// Kinds that are part of the specification and not of this mesh.
-const NOT_IMPLEMENTED: [&str; 4] = ["XBackend", "XBackendTrafficPolicy", "XMesh", "XTelemetryPolicy"];
-const NOT_IMPLEMENTED_GROUP: &str = "gateway.networking.x-k8s.io";
+const NOT_IMPLEMENTED: [&str; 2] = ["XBackend", "XMesh"];
 
 /// What one object of a document became.
 #[derive(Debug, Clone)]
@@ -140,7 +139,7 @@ fn identify(root: &Node) -> Result<(ObjectKind, String), Box<Violation>> {
 fn unknown_kind(api_version: &str, kind: &str, (version_at, kind_at): (Position, Position)) -> Violation {
     let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
     let path = |name: &str| FieldPath::root().field(name);
-    if group == NOT_IMPLEMENTED_GROUP && NOT_IMPLEMENTED.contains(&kind) {
+    if group == group::EXPERIMENTAL && NOT_IMPLEMENTED.contains(&kind) {
         let message = format!("{kind} is experimental and not implemented by this mesh");
         return wrong(Reason::UnsupportedValue, path("kind"), kind_at, message);
     }

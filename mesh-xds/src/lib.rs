@@ -20,6 +20,7 @@
 //!     name,
 //!     addresses: vec!["240.0.0.1".parse()?],
 //!     ports: vec![],
+//!     retry_budget: None,
 //! };
 //! let delta = Delta { set: vec![Resource::Service(service.into())], removed: vec![] };
 //!

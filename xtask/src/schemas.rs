@@ -15,6 +15,9 @@ use serde_json::{Map, Value, json};
 
 const OUTPUT: &str = "mesh-objects/src/generated/schemas.json";
 const GROUP: &str = "gateway.networking.k8s.io";
+/// Kinds that are experiments as a whole, as far as they are read.
+const EXPERIMENTAL_GROUP: &str = "gateway.networking.x-k8s.io";
+const EXPERIMENTAL_KINDS: [&str; 2] = ["XBackendTrafficPolicy", "XTelemetryPolicy"];
 
 /// Keywords that are kept, with the name they get.
 const KEPT: &[(&str, &str)] = &[
@@ -79,16 +82,20 @@ fn versions(folder: &Path) -> anyhow::Result<BTreeMap<String, Value>> {
     for path in files(folder)? {
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         for definition in documents(&text).with_context(|| path.display().to_string())? {
-            if definition["kind"] != "CustomResourceDefinition" || definition["spec"]["group"] != GROUP {
+            if definition["kind"] != "CustomResourceDefinition" {
                 continue;
             }
+            let group = definition["spec"]["group"].as_str().context("a definition without group")?;
             let kind = definition["spec"]["names"]["kind"].as_str().context("a definition without kind")?;
+            if group != GROUP && !(group == EXPERIMENTAL_GROUP && EXPERIMENTAL_KINDS.contains(&kind)) {
+                continue;
+            }
             let versions =
                 definition["spec"]["versions"].as_array().context("a definition without versions")?;
             for version in versions.iter().filter(|version| version["served"] == true) {
                 let name = version["name"].as_str().context("a version without name")?;
                 let schema = version["schema"]["openAPIV3Schema"].clone();
-                found.insert(format!("{GROUP}/{name} {kind}"), schema);
+                found.insert(format!("{group}/{name} {kind}"), schema);
             }
         }
     }

@@ -280,6 +280,8 @@ fn is_reported(kind: ObjectKind) -> bool {
             | ObjectKind::TcpRoute
             | ObjectKind::TlsRoute
             | ObjectKind::UdpRoute
+            | ObjectKind::XBackendTrafficPolicy
+            | ObjectKind::XTelemetryPolicy
     )
 }
 
@@ -299,7 +301,9 @@ fn spoken(status: &ObjectStatus) -> Value {
 /// What is said where nothing is to be said any more: entries of ours are taken back.
 fn silence(kind: ObjectKind, live: &Value, pen: &Pen<'_>) -> Option<Value> {
     let field = match kind {
-        ObjectKind::BackendTlsPolicy => "ancestors",
+        ObjectKind::BackendTlsPolicy | ObjectKind::XBackendTrafficPolicy | ObjectKind::XTelemetryPolicy => {
+            "ancestors"
+        }
         ObjectKind::Gateway | ObjectKind::GatewayClass | ObjectKind::ListenerSet => return None,
         _ => "parents",
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mesh_model::tls::{Roots, SubjectAltName};
-use mesh_model::{BackendTls, FieldPath, Kind, ObjectName, Reason, Resource, ResourceKey};
+use mesh_model::{BackendTls, FieldPath, Kind, ObjectName, Origin, Reason, Resource, ResourceKey, SourceRef};
 
 use super::certificate::authorities;
 use super::entry::Entry;
@@ -24,7 +24,8 @@ type Problem = (Reason, String);
 /// Decides between the policies of a service: the older wins; one for a port stands beside one for the whole.
 pub(super) fn of_service(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> {
     let mut policies = reader.members::<BackendTlsPolicy>(Index::TlsPolicies(name.clone()));
-    if policies.is_empty() {
+    let refused = reader.refused_tls_policy(&name.namespace);
+    if policies.is_empty() && refused.is_none() {
         return None;
     }
     policies.sort_by_key(|(_, entry)| entry.seniority());
@@ -64,7 +65,32 @@ pub(super) fn of_service(reader: &Reader<'_>, name: &ObjectName) -> Option<Outpu
         // One node speaks once on a topic, so that policy and service are both part of it.
         output.facts.insert(Topic::TlsPolicy(entry.name()), Fact::TlsPolicy(verdict));
     }
+    if let (Some(refused), false) = (refused, holders.contains_key(&None)) {
+        refuse(name, refused, &mut output);
+    }
     Some(output)
+}
+
+/// What stands for a policy that cannot be read: nobody knows which services it protects, so a service of its
+/// namespace without another policy is not dialled.
+fn refuse(service: &ObjectName, policy: &ObjectName, output: &mut Output) {
+    let source = SourceRef::new("BackendTLSPolicy", policy.clone(), Origin::Builtin);
+    let mut report = Report::on(&source);
+    let message = format!(
+        "the policy cannot be read, so no service of namespace {} without another policy is reached",
+        policy.namespace
+    );
+    report.error(Reason::PolicyPending, &FieldPath::root(), message, "correct or remove it");
+    output.findings.append(&mut report.findings);
+    output.resources.push(Resource::BackendTls(Arc::new(BackendTls {
+        key: ResourceKey::local_part(Kind::BackendTls, policy.clone(), &*service.name),
+        source,
+        service: service.clone(),
+        port: None,
+        hostname: Arc::clone(&service.name),
+        names: Vec::new(),
+        roots: Roots::None,
+    })));
 }
 
 type Refusal = (Reason, String, String);

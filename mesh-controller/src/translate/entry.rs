@@ -79,6 +79,9 @@ pub struct Changes {
     /// All authorization policies that are written but cannot be read, when that changed. Until they can, the
     /// workloads of their namespaces let nobody in.
     pub refused_policies: Option<BTreeSet<ObjectName>>,
+    /// As `refused_policies`, of policies for TLS towards backends. Until they can be read, no service of their
+    /// namespaces is dialled that has no other policy.
+    pub refused_tls_policies: Option<BTreeSet<ObjectName>>,
     /// The present time in seconds since 1970, for the validity of certificates.
     pub time: Option<u64>,
 }
@@ -122,7 +125,15 @@ pub fn locate(findings: &mut [Finding], store: &ObjectStore) {
 
 /// Authorization policies that the reader refused and of which no earlier version is in force.
 pub fn refused_policies(snapshot: &Snapshot) -> BTreeSet<ObjectName> {
-    let kind = ObjectKind::AuthorizationPolicy;
+    refused(snapshot, ObjectKind::AuthorizationPolicy)
+}
+
+/// Policies for TLS towards backends that the reader refused and of which no earlier version is in force.
+pub fn refused_tls_policies(snapshot: &Snapshot) -> BTreeSet<ObjectName> {
+    refused(snapshot, ObjectKind::BackendTlsPolicy)
+}
+
+fn refused(snapshot: &Snapshot, kind: ObjectKind) -> BTreeSet<ObjectName> {
     let errors = snapshot.findings.iter().filter(|finding| finding.severity == Severity::Error);
     let policies = errors.filter_map(|f| f.object.as_ref()).filter(|source| *source.kind == *kind.as_str());
     let names = policies.map(|source| source.object.clone());

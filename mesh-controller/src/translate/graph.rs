@@ -32,6 +32,7 @@ pub(super) struct Inputs {
     pub(super) pod_addresses: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
     pub(super) replicas: BTreeMap<ObjectName, Vec<Replica>>,
     pub(super) refused_policies: BTreeSet<ObjectName>,
+    pub(super) refused_tls_policies: BTreeSet<ObjectName>,
     pub(super) time: Option<u64>,
     pub(super) facts: BTreeMap<Topic, BTreeMap<Node, Fact>>,
 }
@@ -98,6 +99,12 @@ impl Translator {
                 dirty.insert((node.step(), node));
             }
             self.inputs.refused_policies = refused;
+        }
+        if let Some(refused) = changes.refused_tls_policies {
+            for name in refused.symmetric_difference(&self.inputs.refused_tls_policies) {
+                self.touch(&Read::RefusedTls(name.namespace.to_string()), &mut dirty);
+            }
+            self.inputs.refused_tls_policies = refused;
         }
         if changes.time.is_some() && changes.time != self.inputs.time {
             self.inputs.time = changes.time;

@@ -75,8 +75,12 @@ pub(super) enum Node {
     Service(ObjectName),
     /// Which kind of routes serves a port of a service.
     ServiceKinds(ObjectName),
+    /// The status of a policy for telemetry of gateways.
+    TelemetryPolicy(ObjectName),
     /// The status of a policy for TLS towards backends.
     TlsPolicy(ObjectName),
+    /// The status of a policy for traffic to backends.
+    TrafficPolicy(ObjectName),
     /// A process.
     Workload(ObjectName),
 }
@@ -90,7 +94,7 @@ impl Node {
             Self::Endpoints(_) | Self::GatewayKinds(_) | Self::Service(_) | Self::ServiceKinds(_) => 2,
             Self::Route(_) => 3,
             Self::BackendTls(_) | Self::Gateway(_) | Self::ListenerSet(_) => 4,
-            Self::TlsPolicy(_) => 5,
+            Self::TelemetryPolicy(_) | Self::TlsPolicy(_) | Self::TrafficPolicy(_) => 5,
         }
     }
 }
@@ -143,6 +147,8 @@ pub(super) enum Index {
     Slices(ObjectName),
     /// Policies for TLS towards a service.
     TlsPolicies(ObjectName),
+    /// Policies for traffic to a service.
+    TrafficPolicies(ObjectName),
 }
 
 /// Something that an evaluation looked at.
@@ -153,6 +159,8 @@ pub(super) enum Read {
     Pod(ObjectName),
     /// The pod at an address.
     PodAt(IpAddr),
+    /// Policies for TLS of a namespace that cannot be read.
+    RefusedTls(String),
     Replicas(ObjectName),
     Time,
     Topic(Topic),
@@ -167,7 +175,8 @@ pub(super) fn indices(entry: &Entry) -> Vec<Index> {
     let namespace = name.namespace.to_string();
     match &*entry.object {
         Object::BackendTlsPolicy(policy) => {
-            tls_targets(policy, &name).into_iter().map(Index::TlsPolicies).collect()
+            let targets = policy.spec.target_refs.iter().map(|t| (&*t.group, &*t.kind, &*t.name));
+            services(targets, &name).into_iter().map(Index::TlsPolicies).collect()
         }
         Object::EndpointSlice(slice) => {
             let service = slice.metadata.labels.get(SERVICE_NAME);
@@ -182,14 +191,22 @@ pub(super) fn indices(entry: &Entry) -> Vec<Index> {
         Object::Process(_) => vec![Index::Processes(namespace)],
         Object::ReferenceGrant(_) => vec![Index::Grants(namespace)],
         Object::Service(_) => vec![Index::Services(namespace), Index::AllServices],
+        Object::XBackendTrafficPolicy(policy) => {
+            let targets = policy.spec.target_refs.iter().map(|t| (&*t.group, &*t.kind, &*t.name));
+            services(targets, &name).into_iter().map(Index::TrafficPolicies).collect()
+        }
         _ => Vec::new(),
     }
 }
 
-fn tls_targets(policy: &crate::objects::BackendTlsPolicy, name: &ObjectName) -> Vec<ObjectName> {
-    let services = policy.spec.target_refs.iter().filter(|t| t.group.is_empty() && t.kind == "Service");
-    let names: std::collections::BTreeSet<_> = services.map(|t| t.name.as_str()).collect();
-    names.into_iter().map(|target| ObjectName::new(name.namespace.clone(), target)).collect()
+/// The services among the targets of a policy: group, kind and name.
+fn services<'t>(
+    targets: impl Iterator<Item = (&'t str, &'t str, &'t str)>,
+    policy: &ObjectName,
+) -> Vec<ObjectName> {
+    let named = targets.filter(|(group, kind, _)| group.is_empty() && *kind == "Service");
+    let names: std::collections::BTreeSet<_> = named.map(|(.., name)| name).collect();
+    names.into_iter().map(|name| ObjectName::new(policy.namespace.clone(), name)).collect()
 }
 
 /// The nodes that an object brings into being.
@@ -202,7 +219,8 @@ pub(super) fn nodes(entry: &Entry) -> Vec<Node> {
     match &*entry.object {
         Object::AuthorizationPolicy(_) => vec![Node::Policy(name)],
         Object::BackendTlsPolicy(policy) => {
-            let targets = tls_targets(policy, &name).into_iter().map(Node::BackendTls);
+            let targets = policy.spec.target_refs.iter().map(|t| (&*t.group, &*t.kind, &*t.name));
+            let targets = services(targets, &name).into_iter().map(Node::BackendTls);
             targets.chain([Node::TlsPolicy(name)]).collect()
         }
         Object::Gateway(_) => {
@@ -218,11 +236,14 @@ pub(super) fn nodes(entry: &Entry) -> Vec<Node> {
             Node::Addresses,
             Node::Service(name.clone()),
             Node::Endpoints(name.clone()),
+            Node::BackendTls(name.clone()),
             Node::ServiceKinds(name),
         ],
         Object::TcpRoute(_) => route(RouteKind::Tcp),
         Object::TlsRoute(_) => route(RouteKind::Tls),
         Object::UdpRoute(_) => route(RouteKind::Udp),
+        Object::XBackendTrafficPolicy(_) => vec![Node::TrafficPolicy(name)],
+        Object::XTelemetryPolicy(_) => vec![Node::TelemetryPolicy(name)],
         Object::ConfigMap(_)
         | Object::EndpointSlice(_)
         | Object::GatewayParameters(_)

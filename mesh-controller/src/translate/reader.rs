@@ -97,6 +97,12 @@ impl<'a> Reader<'a> {
         self.inputs.replicas.get(process).map_or(&[], |replicas| replicas)
     }
 
+    /// A policy for TLS of a namespace that is written but cannot be read.
+    pub(super) fn refused_tls_policy(&self, namespace: &str) -> Option<&'a ObjectName> {
+        self.record(Read::RefusedTls(namespace.to_owned()));
+        self.inputs.refused_tls_policies.iter().find(|name| *name.namespace == *namespace)
+    }
+
     /// Whether a policy is written but cannot be read. A change wakes the policy's own node without a record.
     pub(super) fn is_refused_policy(&self, name: &ObjectName) -> bool {
         self.inputs.refused_policies.contains(name)

@@ -63,11 +63,18 @@ fn object(schema: &Json) -> Json {
     if has("wellKnownCACertificates") {
         add("wellKnownCACertificates", json!("System"));
     }
+    if has("tracing") {
+        add("tracing", json!({}));
+    }
     if has("certificateRefs") {
         add("certificateRefs", json!([{"name": "a"}]));
     }
     if has("service") && has("method") {
         add("service", json!("a"));
+    }
+    if has("sourceType") {
+        value.insert("sourceType".to_owned(), json!("Literal"));
+        value.insert("literalValue".to_owned(), json!("a"));
     }
     if has("routability") {
         value.insert("value".to_owned(), json!("10.0.0.1"));
@@ -164,6 +171,14 @@ pub(crate) fn reach(schema: &Json, steps: &[Step], leaf: Json) -> Json {
             let mut value = minimal(schema).as_object().cloned().unwrap_or_default();
             for discriminator in ["protocol", "type"] {
                 choose(schema, &mut value, discriminator, name);
+            }
+            let has = |name: &str| schema["properties"].get(name).is_some();
+            if has("mode") && (has("provider") || name == "samplingRate") {
+                value.insert("mode".to_owned(), json!("Enabled"));
+            }
+            if has("provider") {
+                let provider = || minimal(&schema["properties"]["provider"]);
+                value.entry("provider".to_owned()).or_insert_with(provider);
             }
             if name == "tls" && value.contains_key("protocol") {
                 value.insert("protocol".to_owned(), json!("HTTPS"));

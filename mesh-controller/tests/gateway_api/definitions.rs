@@ -23,16 +23,23 @@ pub(crate) fn versions(channel: &'static str) -> &'static BTreeMap<String, Versi
     if channel == "standard" { &STANDARD } else { &EXPERIMENTAL }
 }
 
+/// The kinds of the group of experiments that are read.
+const EXPERIMENTAL: [&str; 2] = ["XBackendTrafficPolicy", "XTelemetryPolicy"];
+
 fn read(channel: &str) -> BTreeMap<String, Version> {
     let mut found = BTreeMap::new();
     for (name, text) in module::manifests(&format!("config/crd/{channel}")) {
         for document in yaml::read(&text) {
             let definition = document.root.unwrap_or_else(|error| panic!("{name}: {error}")).to_json();
-            let group = definition["spec"]["group"].as_str().unwrap_or_default();
-            if definition["kind"] != "CustomResourceDefinition" || group != "gateway.networking.k8s.io" {
+            if definition["kind"] != "CustomResourceDefinition" {
                 continue;
             }
+            let group = definition["spec"]["group"].as_str().unwrap_or_default();
             let kind = definition["spec"]["names"]["kind"].as_str().expect("a kind").to_owned();
+            let is_read = group == "gateway.networking.k8s.io" || EXPERIMENTAL.contains(&kind.as_str());
+            if !is_read {
+                continue;
+            }
             let versions = definition["spec"]["versions"].as_array().expect("versions");
             for version in versions.iter().filter(|version| version["served"] == true) {
                 let api_version = format!("{group}/{}", version["name"].as_str().expect("a version"));

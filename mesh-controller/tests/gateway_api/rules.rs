@@ -65,7 +65,8 @@ fn by_text(rule: &str, schema: &Json) -> Option<Json> {
         value[name] = field;
         value
     };
-    let all = [shapes_of_listeners, shapes_of_routes, shapes_of_references, shapes_of_unions];
+    let all =
+        [shapes_of_listeners, shapes_of_routes, shapes_of_references, shapes_of_unions, shapes_of_policies];
     if let Some(value) = all.iter().find_map(|shapes| shapes(rule)) {
         return Some(value);
     }
@@ -242,6 +243,39 @@ fn shapes_of_unions(rule: &str) -> Option<Json> {
         }
         "self.type != 'Cookie' || has(self.cookie)" => Some(json!({"type": "Cookie"})),
         "self.type != 'Header' || has(self.header)" => Some(json!({"type": "Header"})),
+        _ => None,
+    }
+}
+
+fn shapes_of_policies(rule: &str) -> Option<Json> {
+    let span = |name: &str| json!({"name": "a", "sourceType": name});
+    let provider = json!({"backendRef": {"name": "a", "port": 80}});
+    let half = json!({"numerator": 1});
+    match rule {
+        r if r.starts_with("!(duration(self) < duration('1s')") => Some(json!("2h")),
+        r if r.starts_with("!(duration(self) == duration('0s')") => Some(json!("0s")),
+        "has(self.tracing)" => Some(json!({"targetRefs": [{"group": "a", "kind": "a", "name": "a"}]})),
+        r if r.starts_with("self.mode == 'Enabled' ? has(self.provider)") => {
+            Some(json!({"mode": "Disabled", "provider": provider}))
+        }
+        r if r.starts_with("has(self.samplingRate) ? self.mode") => {
+            Some(json!({"mode": "Disabled", "samplingRate": half}))
+        }
+        r if r.starts_with("has(self.parentBasedSampling) ? self.mode") => {
+            Some(json!({"mode": "Disabled", "parentBasedSampling": {}}))
+        }
+        r if r.starts_with("has(self.serviceName) ?") => {
+            Some(json!({"mode": "Disabled", "serviceName": "a"}))
+        }
+        r if r.starts_with("has(self.spanName) ?") => Some(json!({"mode": "Disabled", "spanName": "a"})),
+        r if r.starts_with("has(self.attributes) ?") => {
+            let mut literal = span("Literal");
+            literal["literalValue"] = json!("a");
+            Some(json!({"mode": "Disabled", "attributes": [literal]}))
+        }
+        r if r.starts_with("self.sourceType == 'Header' ?") => Some(span("Header")),
+        r if r.starts_with("self.sourceType == 'Literal' ?") => Some(span("Literal")),
+        r if r.starts_with("self.sourceType == 'Attribute' ?") => Some(span("Attribute")),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::backend::Target;
+use crate::backend::{RetryBudget, Service, Target};
 use crate::facts::RequestHead;
 use crate::filter::{AuthProtocol, Filter};
 use crate::finding::Reason;
@@ -111,6 +111,9 @@ pub struct Decision {
     pub authorizers: Vec<String>,
     /// The backends and their weights.
     pub backends: Vec<BackendShare>,
+    /// Limits of retries towards the backends.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub retry_budgets: Vec<String>,
     /// The other rules of the host.
     pub passed_over: Vec<PassedOver>,
     /// Authorization at the destination, if it was asked for.
@@ -130,8 +133,22 @@ impl Decision {
             filters: Vec::new(),
             authorizers: Vec::new(),
             backends: Vec::new(),
+            retry_budgets: Vec::new(),
             passed_over: Vec::new(),
             authorization: None,
+        }
+    }
+
+    /// Names the limits of retries towards a service, once.
+    pub(super) fn limit(&mut self, service: &Service) {
+        let Some(budget) = &service.retry_budget else { return };
+        let RetryBudget { source, percent, interval, least, least_interval } = budget;
+        let text = format!(
+            "{}: {percent} % of the requests of {interval:?}, at least {least} in {least_interval:?}, by {source}",
+            service.name
+        );
+        if !self.retry_budgets.contains(&text) {
+            self.retry_budgets.push(text);
         }
     }
 
@@ -215,6 +232,9 @@ impl fmt::Display for Decision {
         }
         for backend in &self.backends {
             writeln!(f, "  backend   {} weight {}", backend.target, backend.weight)?;
+        }
+        for budget in &self.retry_budgets {
+            writeln!(f, "  retries   {budget}")?;
         }
         for other in &self.passed_over {
             writeln!(f, "  not       {}: {}", other.route, other.because)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::decision::{BackendShare, Decision, PassedOver, RouteRef};
 use super::query;
-use crate::backend::{Service, Transport};
+use crate::backend::{Service, Target, Transport};
 use crate::facts::RequestHead;
 use crate::finding::Reason;
 use crate::hostname::HostPattern;
@@ -170,6 +170,7 @@ pub fn explain_route(mesh: &Mesh, place: Place<'_>, head: &RequestHead<'_>) -> D
         decision.passed_over.push(PassedOver { route: RouteRef::of(candidate), because });
     }
     decide(&mut decision, &routed);
+    limits(mesh, &mut decision, &routed);
     decision
 }
 
@@ -189,6 +190,21 @@ fn decide(decision: &mut Decision, routed: &Routed) {
             decision.backends = vec![BackendShare { target: format!("{}:{port}", service.name), weight: 1 }];
         }
         Routed::Rule(candidate) => decision.choose(candidate),
+    }
+}
+
+/// Limits of retries towards what the request may reach.
+fn limits(mesh: &Mesh, decision: &mut Decision, routed: &Routed) {
+    match routed {
+        Routed::Refused { .. } => {}
+        Routed::Service { service, .. } => decision.limit(service),
+        Routed::Rule(candidate) => {
+            let targets = candidate.rule().backends.iter().filter_map(|backend| match &backend.target {
+                Target::Service { service, .. } => mesh.service(service),
+                Target::Invalid { .. } => None,
+            });
+            targets.for_each(|service| decision.limit(service));
+        }
     }
 }
 

@@ -66,6 +66,9 @@ pub enum Error {
     /// The engine refused with this status.
     #[error("{1}")]
     Refused(StatusCode, Reason),
+    /// Another try was due, and the backend's budget of retries is used up.
+    #[error("the backend's budget of retries is used up")]
+    RetryBudget,
     /// The backend broke the exchange off before an answer.
     #[error("the backend closed the connection")]
     Reset {
@@ -116,6 +119,7 @@ impl Error {
             Self::Reset { repeatable } => {
                 (StatusCode::SERVICE_UNAVAILABLE, Reason::UpstreamReset, *repeatable)
             }
+            Self::RetryBudget => (StatusCode::SERVICE_UNAVAILABLE, Reason::RetryBudgetSpent, false),
             Self::SlowBody => (StatusCode::REQUEST_TIMEOUT, Reason::Timeout, false),
             Self::Timeout => (StatusCode::GATEWAY_TIMEOUT, Reason::Timeout, false),
             Self::UpgradeRefused => (StatusCode::BAD_GATEWAY, Reason::UpstreamReset, false),

@@ -17,6 +17,7 @@ use super::record::Observer;
 use super::revoke::Streams;
 use crate::balance::Balancer;
 use crate::hashed::HashMap;
+use crate::layers::budget::Budgets;
 use crate::layers::mirror::UnderWay;
 use crate::layers::retry::Budget;
 use crate::pool::{self, Pool, SWEEP};
@@ -75,6 +76,8 @@ pub struct Parts<C> {
     pub limits: Limits,
     /// Limits towards upstreams.
     pub pool: pool::Limits,
+    /// Budgets of retries, shared by all workers.
+    pub budgets: Budgets,
 }
 
 /// The shared state of one worker's requests.
@@ -84,6 +87,7 @@ pub struct Stack<C> {
     pub(crate) pool: Pool<C>,
     pub(crate) balancer: Balancer,
     pub(crate) budget: Budget,
+    pub(crate) budgets: Budgets,
     pub(crate) mirrors: UnderWay,
     pub(crate) observer: Rc<Observer>,
     pub(crate) limits: Limits,
@@ -107,6 +111,7 @@ impl<C: Connect> Stack<C> {
             pool: Pool::new(parts.connect, parts.pool, parts.telemetry.metrics.upstream_connects.clone()),
             balancer: Balancer::new(Fast::from_entropy()),
             budget: Budget::default(),
+            budgets: parts.budgets,
             mirrors: UnderWay::default(),
             observer: Rc::new(Observer::new(parts.telemetry, parts.clock)),
             limits: parts.limits,

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use mesh_http1_tokio::RawIo;
 use mesh_model::backend::Endpoint;
 use mesh_model::route::{Retry, Timeouts};
-use mesh_model::{AppProtocol, Mesh, ObjectName, Transport};
+use mesh_model::{AppProtocol, Mesh, ObjectName, RetryBudget, Transport};
 
 use super::retry::{Next, Policy};
 use crate::balance::InFlight;
@@ -110,6 +110,7 @@ async fn tries<C: Connect>(
     let policy = Policy::new(plan.retry, &call.head.method);
     let mut body = Outgoing::new(call, policy.may_resend());
     let mut tried: Vec<SocketAddr> = Vec::new();
+    let limit = budget(stack, &mesh, plan);
     let mut mesh = Some(mesh);
     for count in 1u32.. {
         // The first try uses the snapshot of the decision; a later one sees endpoints that came since.
@@ -127,8 +128,11 @@ async fn tries<C: Connect>(
             Err(error) => policy.after_error(error, count),
         };
         let Next::Again(pause) = next else { return outcome.map(|reply| counted(reply, in_flight)) };
-        if !body.is_whole() || !stack.budget.spend() {
+        if !body.is_whole() || (limit.is_none() && !stack.budget.spend()) {
             return outcome.map(|reply| counted(reply, in_flight));
+        }
+        if limit.as_ref().is_some_and(|limit| !stack.budgets.retry(&plan.service, limit, now())) {
+            return Err(Error::RetryBudget);
         }
         stack.observer.telemetry.metrics.retries.inc();
         drop((outcome, in_flight));
@@ -136,6 +140,18 @@ async fn tries<C: Connect>(
         tokio::time::sleep(stack.balancer.jitter(pause)).await;
     }
     Err(Error::NoEndpoint)
+}
+
+/// The budget of retries that a policy sets for the service; the request counts in it.
+fn budget<C: Connect>(stack: &Stack<C>, mesh: &Mesh, plan: &Plan<'_>) -> Option<RetryBudget> {
+    let limit = mesh.service(&plan.service)?.retry_budget.as_ref()?;
+    stack.budgets.request(&plan.service, limit, now());
+    Some(limit.clone())
+}
+
+/// The time that budgets are counted in.
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 fn status(reply: &Reply) -> StatusCode {

@@ -72,6 +72,7 @@ pub(crate) fn meshed(
             name: name(object),
             addresses: Vec::new(),
             ports: vec![port],
+            retry_budget: None,
         })),
         Resource::EndpointChunk(Arc::new(EndpointChunk {
             key: ResourceKey::local_part(Kind::EndpointChunk, name(object), "80/0"),

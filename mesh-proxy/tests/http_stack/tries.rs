@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use mesh_model::AppProtocol;
 use mesh_model::route::{Retry, Rule, Timeouts};
+use mesh_model::{AppProtocol, Resource, RetryBudget, Service};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::model::*;
@@ -238,5 +238,49 @@ fn a_silent_backend_is_given_up_at_the_limit_and_its_connection_with_it() {
         assert_eq!((got.status, got.body.as_str()), (StatusCode::GATEWAY_TIMEOUT, "the time limit passed\n"));
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert!(closed.get(), "the backend still works for nobody");
+    });
+}
+
+#[test]
+fn a_storm_of_retries_is_bounded_by_the_budget_of_the_service() {
+    in_paused_time(async {
+        for (percent, least, most) in [(20, 1, 41), (0, 5, 5), (100, 1, 1000)] {
+            let net = Net::default();
+            let tries = Rc::new(Cell::new(0));
+            let counted = Rc::clone(&tries);
+            net.backend(address(1, 80), move |_| {
+                counted.set(counted.get() + 1);
+                async { Response::builder().status(500).body(Full::default()).expect("a response") }
+            });
+            let mut only = rule("/", vec![backend("one", 1)]);
+            only.retry = retry(&[500], 5);
+            let mut resources = vec![listener(), route(vec![only])];
+            for resource in service("one", AppProtocol::Http1, &[address(1, 80)]) {
+                let Resource::Service(service) = resource else {
+                    resources.push(resource);
+                    continue;
+                };
+                let retry_budget = Some(RetryBudget {
+                    source: service.source.clone(),
+                    percent,
+                    interval: Duration::from_secs(3600),
+                    least,
+                    least_interval: Duration::from_secs(3600),
+                });
+                resources.push(Resource::Service(Service { retry_budget, ..(*service).clone() }.into()));
+            }
+            let proxy = Proxy::new(&net, resources);
+            let mut client = proxy.gateway1().await;
+            let mut refused = 0;
+            for _ in 0..200 {
+                let status = client.get("/").await.status.as_u16();
+                assert!(matches!(status, 500 | 503), "{status}");
+                refused += usize::from(status == 503);
+            }
+            let retries = tries.get() - 200;
+            assert!((1..=most).contains(&retries), "{percent} {least}: {retries} retries");
+            // A retry that the budget does not allow is told as such, not as the backend's own answer.
+            assert!(refused > 150, "{percent} {least}: {refused}");
+        }
     });
 }

@@ -136,6 +136,7 @@ pub(crate) fn service(object: &str, protocol: AppProtocol) -> Resource {
         name: name(object),
         addresses: Vec::new(),
         ports: vec![port(Transport::Tcp), port(Transport::Udp)],
+        retry_budget: None,
     }))
 }
 

@@ -808,6 +808,29 @@ pub struct Service {
     /// The ports.
     #[prost(message, repeated, tag = "4")]
     pub ports: Vec<ServicePort>,
+    /// How many of its requests may be retries. A receiver that does not know the field keeps its own limit.
+    #[prost(message, optional, tag = "5")]
+    pub retry_budget: Option<RetryBudget>,
+}
+
+/// A limit of retries.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RetryBudget {
+    /// The object that says so.
+    #[prost(message, optional, tag = "1")]
+    pub source: Option<Source>,
+    /// The share of the requests of the interval.
+    #[prost(uint32, tag = "2")]
+    pub percent: u32,
+    /// For how long a request counts.
+    #[prost(message, optional, tag = "3")]
+    pub interval: Option<Span>,
+    /// Retries that are allowed in any case.
+    #[prost(uint32, tag = "4")]
+    pub least: u32,
+    /// In how long a time.
+    #[prost(message, optional, tag = "5")]
+    pub least_interval: Option<Span>,
 }
 
 /// One port of a service.

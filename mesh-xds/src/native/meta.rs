@@ -27,7 +27,7 @@ pub(super) fn decode_key(kind: Kind, field: &str, name: &str) -> Decoded<Resourc
     if key.kind == kind { Ok(key) } else { Err(wrong(field, format!("names a {}", key.kind.as_str()))) }
 }
 
-fn encode_source(source: &SourceRef) -> wire::Source {
+pub(super) fn encode_source(source: &SourceRef) -> wire::Source {
     let origin = match &source.origin {
         Origin::Api { generation } => Some(wire::SourceOrigin::Generation(*generation)),
         Origin::Builtin => None,
@@ -38,7 +38,7 @@ fn encode_source(source: &SourceRef) -> wire::Source {
     wire::Source { kind: source.kind.to_string(), object: encode_object(&source.object), origin }
 }
 
-fn decode_source(source: wire::Source) -> Decoded<SourceRef> {
+pub(super) fn decode_source(source: wire::Source) -> Decoded<SourceRef> {
     let origin = match source.origin {
         Some(wire::SourceOrigin::Generation(generation)) => Origin::Api { generation },
         Some(wire::SourceOrigin::File(place)) => {

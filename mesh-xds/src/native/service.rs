@@ -1,9 +1,9 @@
 //! Services and endpoints on the wire.
 
 use mesh_model::backend::MAX_CHUNK;
-use mesh_model::{AppProtocol, Endpoint, EndpointChunk, Kind, Service, ServicePort, Transport};
+use mesh_model::{AppProtocol, Endpoint, EndpointChunk, Kind, RetryBudget, Service, ServicePort, Transport};
 
-use super::field::{Decoded, each, each_parsed, needed, parsed, port, wrong};
+use super::field::{Decoded, Within, each, each_parsed, needed, parsed, port, wrong};
 use super::meta;
 use crate::generated::mesh_v1 as wire;
 
@@ -19,7 +19,35 @@ pub(super) fn encode(service: &Service) -> wire::Service {
         name: meta::encode_object(&service.name),
         addresses: service.addresses.iter().map(ToString::to_string).collect(),
         ports: service.ports.iter().map(encode_port).collect(),
+        retry_budget: service.retry_budget.as_ref().map(encode_budget),
     }
+}
+
+fn encode_budget(budget: &RetryBudget) -> wire::RetryBudget {
+    wire::RetryBudget {
+        source: Some(meta::encode_source(&budget.source)),
+        percent: budget.percent,
+        interval: meta::encode_span(Some(budget.interval)),
+        least: budget.least,
+        least_interval: meta::encode_span(Some(budget.least_interval)),
+    }
+}
+
+fn decode_budget(wire: wire::RetryBudget) -> Decoded<RetryBudget> {
+    let span = |field: &str, span| {
+        let span = needed(field, meta::decode_span(field, span)?)?;
+        if span.is_zero() { Err(wrong(field, "is zero")) } else { Ok(span) }
+    };
+    if wire.percent > 100 {
+        return Err(wrong("percent", format!("{} is more than 100", wire.percent)));
+    }
+    Ok(RetryBudget {
+        source: needed("source", wire.source).and_then(|s| meta::decode_source(s).within("source"))?,
+        percent: wire.percent,
+        interval: span("interval", wire.interval)?,
+        least: wire.least,
+        least_interval: span("least_interval", wire.least_interval)?,
+    })
 }
 
 pub(super) fn decode(wire: wire::Service) -> Decoded<Service> {
@@ -38,6 +66,7 @@ pub(super) fn decode(wire: wire::Service) -> Decoded<Service> {
         name: meta::decode_object("name", wire.name)?,
         addresses: each_parsed("addresses", &wire.addresses)?,
         ports: each("ports", wire.ports, decode_port)?,
+        retry_budget: wire.retry_budget.map(|b| decode_budget(b).within("retry_budget")).transpose()?,
     })
 }
 

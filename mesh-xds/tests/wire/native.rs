@@ -23,6 +23,7 @@ fn service(name: &str, address: &str) -> Resource {
         name,
         addresses: vec![address.parse().expect("an address")],
         ports: vec![],
+        retry_budget: None,
     }))
 }
 

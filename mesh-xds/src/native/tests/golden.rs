@@ -21,8 +21,8 @@ use mesh_model::route::{Retry, Timeouts};
 use mesh_model::tls::{PrivateKey, Roots, SubjectAltName};
 use mesh_model::{
     AppProtocol, Attachment, AuthorizationPolicy, BackendTls, Certificate, Endpoint, EndpointChunk, Listener,
-    ListenerProtocol, ListenerTls, ObjectName, Resource, ResourceKey, Route, RouteKind, Rule, Service,
-    ServicePort, SourceRef, Transport, Workload,
+    ListenerProtocol, ListenerTls, ObjectName, Resource, ResourceKey, RetryBudget, Route, RouteKind, Rule,
+    Service, ServicePort, SourceRef, Transport, Workload,
 };
 
 use super::super::{decode, encode};
@@ -193,6 +193,13 @@ fn service() -> Resource {
                 protocol: AppProtocol::Detect,
             },
         ],
+        retry_budget: Some(RetryBudget {
+            source: from_api("XBackendTrafficPolicy"),
+            percent: 20,
+            interval: Duration::from_secs(10),
+            least: 7,
+            least_interval: Duration::from_millis(1500),
+        }),
     }))
 }
 

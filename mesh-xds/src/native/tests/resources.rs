@@ -273,8 +273,25 @@ fn service() -> Any<Service> {
     let protocol = select(vec![Detect, Grpc, Http1, Http2, Tcp, Tls, WebSocket]);
     let port = (text(), port(), transport(), protocol)
         .prop_map(|(name, port, transport, protocol)| ServicePort { name, port, transport, protocol });
-    (key(Kind::Service), source(), object(), vec(any::<IpAddr>(), 0..3), vec(port, 0..4))
-        .prop_map(|(key, source, name, addresses, ports)| Service { key, source, name, addresses, ports })
+    let span = || (1..100_000u64).prop_map(Duration::from_millis);
+    let budget = (source(), 0..=100u32, span(), any::<u32>(), span()).prop_map(
+        |(source, percent, interval, least, least_interval)| RetryBudget {
+            source,
+            percent,
+            interval,
+            least,
+            least_interval,
+        },
+    );
+    (key(Kind::Service), source(), object(), vec(any::<IpAddr>(), 0..3), vec(port, 0..4), of(budget))
+        .prop_map(|(key, source, name, addresses, ports, retry_budget)| Service {
+            key,
+            source,
+            name,
+            addresses,
+            ports,
+            retry_budget,
+        })
         .boxed()
 }
 
