@@ -16,6 +16,7 @@ mod gateway;
 mod graph;
 mod node;
 mod output;
+mod plaintext;
 mod pod;
 mod policy;
 mod reader;
@@ -54,6 +55,8 @@ pub struct Settings {
     pub mesh_controller_name: String,
     /// Classes that exist without an object.
     pub builtin_classes: BTreeSet<String>,
+    /// The namespace of the mesh itself: what is said there holds for all.
+    pub root_namespace: String,
     /// Whether pods are told of. An endpoint that is a pod then waits until the pod is known, because only the pod
     /// says whether it must be reached with mutual TLS.
     pub follows_pods: bool,
@@ -75,6 +78,7 @@ impl Default for Settings {
             controller_name: "mesh.io/gateway-controller".to_owned(),
             mesh_controller_name: "mesh.io/mesh-controller".to_owned(),
             builtin_classes: BTreeSet::from(["mesh".to_owned()]),
+            root_namespace: "service-mesh-system".to_owned(),
             follows_pods: false,
             allocate_addresses: true,
             disabled_features: BTreeSet::new(),
@@ -173,6 +177,7 @@ fn evaluate(node: &Node, reader: &Reader<'_>) -> Option<Output> {
         Node::ListenerSet(set) => gateway::set_status(reader, set),
         Node::Listeners(gateway) => gateway::listeners(reader, gateway),
         Node::Parents(route) => route::parents(reader, route),
+        Node::PeerAuthentication(name) => plaintext::policy(reader, name),
         Node::Pod(name) => pod::pod(reader, name),
         Node::Policy(policy) => policy::policy(reader, policy),
         Node::Route(route) => route::route(reader, route),

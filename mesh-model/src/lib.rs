@@ -42,4 +42,4 @@ pub use resource::Resource;
 pub use route::{Attachment, Route, RouteKind, Rule};
 pub use source::{Origin, Position, SourceRef};
 pub use tls::{BackendTls, Certificate};
-pub use workload::Workload;
+pub use workload::{Plaintext, Workload};

@@ -39,7 +39,7 @@ pub use parameters::GatewayParameters;
 pub use policy::{BackendTlsPolicy, ReferenceGrant};
 pub use route::{BackendObjectReference, BackendRef, NoFilter, ParentReference, RouteStatus};
 pub use scalar::{Duration, IntOrString, SecretBytes, Timestamp};
-pub use security::AuthorizationPolicy;
+pub use security::{AuthorizationPolicy, PeerAuthentication};
 pub use service::{EndpointSlice, Service};
 
 /// The kind of an object where one is shared by all objects of a type.
@@ -168,6 +168,8 @@ objects! {
     ListenerSet, "ListenerSet", group::GATEWAY, Namespaced, ["v1"];
     /// A namespace and its labels.
     Namespace, "Namespace", group::CORE, Cluster, ["v1"];
+    /// Whether clients must prove who they are.
+    PeerAuthentication, "PeerAuthentication", group::SECURITY, Namespaced, ["v1beta1"];
     /// A process of the local mesh.
     Process, "Process", group::LOCAL, Namespaced, ["v1alpha1"];
     /// Permission to refer across namespaces.

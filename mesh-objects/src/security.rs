@@ -1,4 +1,6 @@
-//! `security.mesh.io/v1beta1`: `AuthorizationPolicy`. No evaluation.
+//! `security.mesh.io/v1beta1`: `AuthorizationPolicy` and `PeerAuthentication`. No evaluation.
+
+use std::collections::BTreeMap;
 
 use super::meta::{ObjectMeta, TextMap};
 use super::shape::shapes;
@@ -38,6 +40,51 @@ shapes! {
         /// The request is refused.
         #[serde(rename = "DENY")]
         Deny,
+    }
+
+    /// Whether workloads let clients in that prove no identity.
+    pub struct PeerAuthentication {
+        /// Group and version as written.
+        pub api_version: String,
+        /// Kind as written.
+        pub kind: String,
+        /// Name and labels.
+        #[serde(default)]
+        pub metadata: ObjectMeta,
+        /// What is asked of clients.
+        pub spec: PeerAuthenticationSpec,
+    }
+
+    /// What is asked of clients.
+    pub default struct PeerAuthenticationSpec {
+        /// At every port.
+        pub mtls: Option<MutualTls>,
+        /// At ports of the workload, by their numbers; they win. Only beside a selector.
+        pub port_level_mtls: BTreeMap<String, MutualTls>,
+        /// Workloads that it is for; all of the namespace when absent, and in the mesh's own namespace all there are.
+        pub selector: Option<WorkloadSelector>,
+    }
+
+    /// What is asked of clients at some ports.
+    pub default struct MutualTls {
+        /// The mode; as elsewhere when absent.
+        pub mode: Option<TlsMode>,
+    }
+
+    /// Whether clients must prove who they are.
+    pub enum TlsMode {
+        /// Never; not supported.
+        #[serde(rename = "DISABLE")]
+        Disable,
+        /// They may come without.
+        #[serde(rename = "PERMISSIVE")]
+        Permissive,
+        /// Always.
+        #[serde(rename = "STRICT")]
+        Strict,
+        /// As elsewhere.
+        #[serde(rename = "UNSET")]
+        Unset,
     }
 
     /// A choice of workloads.

@@ -65,6 +65,8 @@ pub(super) enum Node {
     Listeners(ObjectName),
     /// Where a route may attach.
     Parents(RouteName),
+    /// An object that asks clients for their identity, or does not.
+    PeerAuthentication(ObjectName),
     /// A pod.
     Pod(ObjectName),
     /// An authorization policy.
@@ -90,7 +92,12 @@ impl Node {
     pub(super) fn step(&self) -> u8 {
         match self {
             Self::Addresses | Self::Class(_) | Self::Listeners(_) => 0,
-            Self::Certificate(_) | Self::Parents(_) | Self::Pod(_) | Self::Policy(_) | Self::Workload(_) => 1,
+            Self::Certificate(_)
+            | Self::Parents(_)
+            | Self::PeerAuthentication(_)
+            | Self::Pod(_)
+            | Self::Policy(_)
+            | Self::Workload(_) => 1,
             Self::Endpoints(_) | Self::GatewayKinds(_) | Self::Service(_) | Self::ServiceKinds(_) => 2,
             Self::Route(_) => 3,
             Self::BackendTls(_) | Self::Gateway(_) | Self::ListenerSet(_) => 4,
@@ -135,6 +142,8 @@ pub(super) enum Index {
     Gateways(String),
     /// Grants of a namespace.
     Grants(String),
+    /// Objects of a namespace that ask clients for their identity, or do not.
+    PeerAuthentications(String),
     /// Processes of a namespace.
     Processes(String),
     /// Services of a namespace.
@@ -188,6 +197,7 @@ pub(super) fn indices(entry: &Entry) -> Vec<Index> {
             let namespace = parent.namespace.clone().unwrap_or(namespace);
             vec![Index::Sets(ObjectName::new(namespace, parent.name.as_str()))]
         }
+        Object::PeerAuthentication(_) => vec![Index::PeerAuthentications(namespace)],
         Object::Process(_) => vec![Index::Processes(namespace)],
         Object::ReferenceGrant(_) => vec![Index::Grants(namespace)],
         Object::Service(_) => vec![Index::Services(namespace), Index::AllServices],
@@ -230,6 +240,7 @@ pub(super) fn nodes(entry: &Entry) -> Vec<Node> {
         Object::GrpcRoute(_) => route(RouteKind::Grpc),
         Object::HttpRoute(_) => route(RouteKind::Http),
         Object::ListenerSet(_) => vec![Node::ListenerSet(name)],
+        Object::PeerAuthentication(_) => vec![Node::PeerAuthentication(name)],
         Object::Process(_) => vec![Node::Workload(name)],
         Object::Secret(_) => vec![Node::Certificate(name)],
         Object::Service(_) => vec![

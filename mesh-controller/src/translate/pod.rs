@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mesh_model::{Kind, ObjectName, Origin, Resource, ResourceKey, SourceRef, SpiffeId, Workload};
 
 use super::output::Output;
+use super::plaintext;
 use super::reader::Reader;
 use super::workload::labels;
 use crate::pods::Pod;
@@ -20,6 +21,7 @@ pub(super) fn pod(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> {
         labels: labels(&pod.labels),
         identity,
         addresses: pod.addresses.clone(),
+        plaintext: plaintext::of_workload(reader, &name.namespace, &pod.labels),
     };
     Some(Output { resources: vec![Resource::Workload(Arc::new(workload))], ..Output::default() })
 }

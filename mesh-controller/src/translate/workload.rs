@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mesh_model::{FieldPath, Kind, ObjectName, Reason, Resource, ResourceKey, SpiffeId, Workload};
 
 use super::output::{Output, Report};
+use super::plaintext;
 use super::reader::Reader;
 use crate::objects::Process;
 use crate::objects::meta::TextMap;
@@ -31,6 +32,7 @@ pub(super) fn workload(reader: &Reader<'_>, name: &ObjectName) -> Option<Output>
         labels: labels(&process.metadata.labels),
         identity,
         addresses,
+        plaintext: plaintext::of_workload(reader, &name.namespace, &process.metadata.labels),
     };
     let resources = vec![Resource::Workload(Arc::new(workload))];
     Some(Output { resources, findings: report.findings, ..Output::default() })

@@ -42,7 +42,7 @@ pub struct InboundPort {
     /// Where its application listens, as seen from where it runs. `None` keeps the address that the client
     /// dialled, for connections that were redirected.
     pub application: Option<SocketAddr>,
-    /// Whether plain text enters.
+    /// Whether plain text enters whatever the mesh says of the workload.
     pub plaintext: Plaintext,
 }
 
@@ -70,8 +70,10 @@ pub(crate) async fn serve(
     };
     let Ok(local) = stream.local_addr() else { return };
     let began = Instant::now();
+    let permissive = port.plaintext == Plaintext::Permissive
+        || cx.mesh.current().workload(&port.workload).is_some_and(|w| w.plaintext.at(application.port()));
     // Where plain text may enter, a client that waits for the server must not wait for us.
-    let first = if port.plaintext == Plaintext::Strict { cx.times.handshake } else { cx.times.detect };
+    let first = if permissive { cx.times.detect } else { cx.times.handshake };
     let read = read_first(&mut stream, began + first, began + cx.times.handshake).await;
     let (first, ahead) = match read {
         Ok(read) => read,
@@ -84,7 +86,7 @@ pub(crate) async fn serve(
         Arrived { stream: Rewound::new(ahead, stream), facts, application, local, client: peer, drain };
     match first {
         FirstBytes::Tls(hello) if marked(&hello) => meshed(&cx, &port, arrived).await,
-        _ if port.plaintext == Plaintext::Permissive => plain(&cx, &port, arrived).await,
+        _ if permissive => plain(&cx, &port, arrived).await,
         _ if silent => {}
         _ => {
             arrived.stream.abort();

@@ -126,6 +126,7 @@ pub(crate) fn workload(object: &str) -> Arc<Workload> {
         labels: BTreeMap::new(),
         identity: identity(object),
         addresses: Vec::new(),
+        plaintext: mesh_model::Plaintext::default(),
     })
 }
 

@@ -125,6 +125,7 @@ pub(crate) fn workload(world: &World, account: &str) -> Resource {
         labels: BTreeMap::from([(Arc::from("app"), Arc::from(account))]),
         identity: world.id(account),
         addresses: Vec::new(),
+        plaintext: mesh_model::Plaintext::default(),
     }))
 }
 

@@ -1036,4 +1036,13 @@ pub struct Workload {
     /// Its addresses, as text.
     #[prost(string, repeated, tag = "5")]
     pub addresses: Vec<String>,
+    /// Whether clients without mesh TLS may enter, at ports that are not listed.
+    #[prost(bool, tag = "6")]
+    pub plaintext: bool,
+    /// Ports at which they may.
+    #[prost(uint32, repeated, tag = "7")]
+    pub plaintext_ports: Vec<u32>,
+    /// Ports at which they may not.
+    #[prost(uint32, repeated, tag = "8")]
+    pub identity_ports: Vec<u32>,
 }

@@ -61,6 +61,7 @@ fn workload(reader: &Reader<'_>, object: &Gateway, entry: &Entry) -> Result<Work
         labels,
         identity: identity.map_err(|error| error.to_string())?,
         addresses: Vec::new(),
+        plaintext: mesh_model::Plaintext::default(),
     })
 }
 

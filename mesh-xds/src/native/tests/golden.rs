@@ -287,6 +287,7 @@ pub(super) fn workload() -> Resource {
         labels: [("app".into(), "cart".into()), ("v".into(), "1".into())].into(),
         identity: "spiffe://cluster.local/ns/shop/sa/cart".parse().expect("an identity"),
         addresses: vec![ip("10.1.2.3")],
+        plaintext: mesh_model::Plaintext::default(),
     }))
 }
 

@@ -391,14 +391,17 @@ fn certificate() -> Any<Certificate> {
 }
 
 fn workload() -> Any<Workload> {
-    (key(Kind::Workload), source(), object(), labels(), identity(), vec(any::<IpAddr>(), 0..3))
-        .prop_map(|(key, source, name, labels, identity, addresses)| Workload {
+    let ports = proptest::collection::btree_map(1..=u16::MAX, any::<bool>(), 0..3);
+    let plaintext = (any::<bool>(), ports);
+    (key(Kind::Workload), source(), object(), labels(), identity(), vec(any::<IpAddr>(), 0..3), plaintext)
+        .prop_map(|(key, source, name, labels, identity, addresses, (elsewhere, ports))| Workload {
             key,
             source,
             name,
             labels,
             identity,
             addresses,
+            plaintext: mesh_model::Plaintext { elsewhere, ports },
         })
         .boxed()
 }
