@@ -204,9 +204,15 @@ mod tests {
         Probe { kind, port, path: "/ok".to_owned(), headers, service: String::new(), timeout_seconds: 5 }
     }
 
+    fn listener() -> TcpListener {
+        let at = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = mesh_rt::net::listen_tcp(at, false).expect("a port");
+        TcpListener::from_std(listener).expect("a runtime")
+    }
+
     /// An application that answers one connection with these bytes; returns what it was asked.
     async fn application(answer: &'static [u8]) -> (u16, tokio::task::JoinHandle<Vec<u8>>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = listener();
         let port = listener.local_addr().expect("bound").port();
         let task = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.expect("a connection");
@@ -237,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_port_fails_and_an_open_one_is_enough_for_tcp() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = listener();
         let port = listener.local_addr().expect("bound").port();
         let here = IpAddr::from([127, 0, 0, 1]);
         assert_eq!(probe(Kind::Tcp, port).ask(here).await.0, StatusCode::OK);
