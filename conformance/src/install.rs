@@ -44,6 +44,9 @@ struct Scene<'c> {
     place: &'c Place,
 }
 
+/// One thing that is tried.
+type Step = fn(&Scene<'_>) -> anyhow::Result<()>;
+
 /// All of it in a running cluster without the Gateway API and without our controller.
 ///
 /// # Errors
@@ -51,7 +54,7 @@ struct Scene<'c> {
 pub(crate) fn run(config: &Config, place: &Place) -> anyhow::Result<()> {
     images::ours(config, place, Profile::Debug)?;
     let scene = Scene { config, place };
-    let steps: [(&str, fn(&Scene<'_>) -> anyhow::Result<()>); 7] = [
+    let steps: [(&str, Step); 7] = [
         ("a dry run changes nothing", |scene| scene.dry_run()),
         ("installed without the Gateway API, twice", |scene| scene.without_gateway_api()),
         ("upgraded and back", |scene| scene.upgrade()),

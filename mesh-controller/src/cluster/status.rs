@@ -271,12 +271,14 @@ pub(super) fn to_seconds(time: SystemTime) -> String {
 fn is_reported(kind: ObjectKind) -> bool {
     matches!(
         kind,
-        ObjectKind::BackendTlsPolicy
+        ObjectKind::AuthorizationPolicy
+            | ObjectKind::BackendTlsPolicy
             | ObjectKind::Gateway
             | ObjectKind::GatewayClass
             | ObjectKind::GrpcRoute
             | ObjectKind::HttpRoute
             | ObjectKind::ListenerSet
+            | ObjectKind::PeerAuthentication
             | ObjectKind::TcpRoute
             | ObjectKind::TlsRoute
             | ObjectKind::UdpRoute
@@ -304,7 +306,11 @@ fn silence(kind: ObjectKind, live: &Value, pen: &Pen<'_>) -> Option<Value> {
         ObjectKind::BackendTlsPolicy | ObjectKind::XBackendTrafficPolicy | ObjectKind::XTelemetryPolicy => {
             "ancestors"
         }
-        ObjectKind::Gateway | ObjectKind::GatewayClass | ObjectKind::ListenerSet => return None,
+        ObjectKind::AuthorizationPolicy
+        | ObjectKind::Gateway
+        | ObjectKind::GatewayClass
+        | ObjectKind::ListenerSet
+        | ObjectKind::PeerAuthentication => return None,
         _ => "parents",
     };
     let mut nothing = serde_json::Map::new();

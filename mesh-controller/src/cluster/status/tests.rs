@@ -231,3 +231,15 @@ async fn a_listener_keeps_its_last_good_certificate_and_says_why() {
     plane.set(ObjectKind::Secret, secret("web"));
     assert_eq!(said(&mut plane), (Vec::new(), good));
 }
+
+#[test]
+fn every_kind_whose_definition_has_a_status_of_ours_is_reported() {
+    let reported = |kind: &&ObjectKind| is_reported(**kind);
+    let reported: Vec<_> = ObjectKind::ALL.iter().filter(reported).map(|kind| kind.as_str()).collect();
+    let of_ours = |kind: &&ObjectKind| match kind.group() {
+        "security.mesh.io" => true,
+        group => group.starts_with("gateway.networking.") && **kind != ObjectKind::ReferenceGrant,
+    };
+    let expected: Vec<_> = ObjectKind::ALL.iter().filter(of_ours).map(|kind| kind.as_str()).collect();
+    assert_eq!(reported, expected);
+}
