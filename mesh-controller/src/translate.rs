@@ -55,8 +55,6 @@ pub struct Settings {
     pub mesh_controller_name: String,
     /// Classes that exist without an object.
     pub builtin_classes: BTreeSet<String>,
-    /// The namespace of the mesh itself: what is said there holds for all.
-    pub root_namespace: String,
     /// Whether pods are told of. An endpoint that is a pod then waits until the pod is known, because only the pod
     /// says whether it must be reached with mutual TLS.
     pub follows_pods: bool,
@@ -78,12 +76,11 @@ impl Default for Settings {
             controller_name: "mesh.io/gateway-controller".to_owned(),
             mesh_controller_name: "mesh.io/mesh-controller".to_owned(),
             builtin_classes: BTreeSet::from(["mesh".to_owned()]),
-            root_namespace: "service-mesh-system".to_owned(),
             follows_pods: false,
             allocate_addresses: true,
             disabled_features: BTreeSet::new(),
             gateway_addresses: GatewayAddresses::default(),
-            root_namespace: None,
+            root_namespace: Some("service-mesh-system".to_owned()),
         }
     }
 }

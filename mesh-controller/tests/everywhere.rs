@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use mesh_controller::source::FileSource;
 use mesh_controller::translate::{Entry, Settings, translate};
 use mesh_model::engine::authorize;
-use mesh_model::{ConnectionFacts, Kind, Mesh, ObjectName, Origin, ResourceKey, SourceRef, Workload};
+use mesh_model::{
+    ConnectionFacts, Kind, Mesh, ObjectName, Origin, Plaintext, ResourceKey, SourceRef, Workload,
+};
 
 const POLICIES: &str = "\
 apiVersion: security.mesh.io/v1beta1
@@ -34,6 +36,7 @@ fn enters(root: Option<&str>, namespace: &str) -> bool {
         labels: BTreeMap::new(),
         identity: format!("spiffe://cluster.local/ns/{namespace}/sa/cart").parse().unwrap(),
         addresses: Vec::new(),
+        plaintext: Plaintext::default(),
     };
     let facts = ConnectionFacts {
         source: "10.0.0.1".parse().unwrap(),

@@ -235,7 +235,6 @@ fn settings(config: &ClusterConfig) -> Settings {
         trust_domain: config.trust_domain.clone(),
         controller_name: config.controller_name.clone(),
         builtin_classes: std::collections::BTreeSet::new(),
-        root_namespace: config.namespace.clone(),
         follows_pods: true,
         allocate_addresses: false,
         disabled_features: config.disabled_features.clone(),

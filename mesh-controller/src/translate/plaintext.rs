@@ -47,8 +47,8 @@ pub(super) fn policy(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> {
 /// What holds for a workload with these labels.
 pub(super) fn of_workload(reader: &Reader<'_>, namespace: &str, labels: &TextMap) -> Plaintext {
     let own = seniors(reader, namespace);
-    let root = reader.settings().root_namespace.as_str();
-    let above = if root == namespace { Vec::new() } else { seniors(reader, root) };
+    let root = reader.settings().root_namespace.as_deref().filter(|root| *root != namespace);
+    let above = root.map(|root| seniors(reader, root)).unwrap_or_default();
     let wide = |found: &[(&PeerAuthentication, &Entry)]| {
         let unselective = found.iter().map(|(object, _)| &object.spec).filter(|spec| !selects(spec));
         unselective.into_iter().find_map(|spec| plain(spec.mtls.as_ref()))

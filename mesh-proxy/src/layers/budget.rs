@@ -114,6 +114,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use mesh_model::{Origin, SourceRef};
+    use mesh_rt::{Clock as _, SystemClock};
 
     use super::*;
 
@@ -136,7 +137,7 @@ mod tests {
     #[test]
     fn retries_are_a_share_of_the_requests_of_the_interval_and_some_in_any_case() {
         let service = ObjectName::new("shop", "cart");
-        let start = Instant::now();
+        let start = SystemClock.monotonic();
         let at = |millis| start + Duration::from_millis(millis);
         for (percent, least, expected) in [(20, 0, 200), (20, 5, 200), (0, 5, 5), (0, 0, 0), (100, 1, 1000)] {
             let (budgets, limit) = (Budgets::default(), limit(percent, least));
@@ -154,7 +155,7 @@ mod tests {
     #[test]
     fn another_limit_starts_anew() {
         let service = ObjectName::new("shop", "cart");
-        let (budgets, start) = (Budgets::default(), Instant::now());
+        let (budgets, start) = (Budgets::default(), SystemClock.monotonic());
         (0..100).for_each(|_| budgets.request(&service, &limit(20, 0), start));
         assert_eq!(allowed(&budgets, &limit(20, 0), start), 20);
         assert_eq!(allowed(&budgets, &limit(50, 0), start), 0);
