@@ -22,8 +22,10 @@ const PROGRAMS: &[(&str, &str)] = &[
 const FOLDERS: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// The receiver that traces are tested against, independent of our own encoder; and the engine of Helm 4.2.3.
-const PYPI: &[&str] =
-    &["opentelemetry-proto==1.45.2", "protobuf", "grpcio", "helm-python-sdk==0.2.2", "xds-protos==1.85.0"];
+const PYPI: &[&str] = &["opentelemetry-proto==1.45.2", "protobuf", "grpcio", "helm-python-sdk==0.2.2"];
+
+/// Envoy's messages. The package has older messages of OpenTelemetry in it, so it comes first and is overwritten.
+const PYPI_FIRST: &str = "xds-protos==1.85.0";
 
 /// The module whose manifests and schemas are our input tests.
 const GO_MODULES: &[&str] = &["sigs.k8s.io/gateway-api@v1.7.0"];
@@ -92,7 +94,8 @@ fn python(config: &Config) -> anyhow::Result<PathBuf> {
     let version =
         step::output(command("python3", &["-c", "import platform; print(platform.python_version())"]))?;
     let version = version.trim();
-    let home = config.cache.join("python").join(format!("{version}-{}", key(&PYPI.join("\n"))));
+    let packages = [&[PYPI_FIRST][..], PYPI].concat().join("\n");
+    let home = config.cache.join("python").join(format!("{version}-{}", key(&packages)));
     let python = home.join("bin/python");
     let complete = home.join("complete");
     if complete.is_file() {
@@ -100,12 +103,12 @@ fn python(config: &Config) -> anyhow::Result<PathBuf> {
     }
     let place = home.to_str().context("the cache folder's name is not UTF-8")?;
     step::succeed(command("python3", &["-m", "venv", "--clear", place]))?;
-    let mut pip = Command::new(&python);
-    step::succeed({
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PYPI);
-        pip
-    })?;
-    std::fs::write(&complete, PYPI.join("\n")).with_context(|| complete.display().to_string())?;
+    for names in [&[PYPI_FIRST][..], PYPI] {
+        let mut pip = Command::new(&python);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(names);
+        step::succeed(pip)?;
+    }
+    std::fs::write(&complete, packages).with_context(|| complete.display().to_string())?;
     Ok(python)
 }
 

@@ -24,13 +24,15 @@ type Problem = (Reason, String);
 /// Decides between the policies of a service: the older wins; one for a port stands beside one for the whole.
 pub(super) fn of_service(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> {
     let mut policies = reader.members::<BackendTlsPolicy>(Index::TlsPolicies(name.clone()));
-    let refused = reader.refused_tls_policy(&name.namespace);
+    let service = reader.service(name);
+    // A service that is not there is not reached in any case.
+    let refused = service.and_then(|_| reader.refused_tls_policy(&name.namespace));
     if policies.is_empty() && refused.is_none() {
-        return None;
+        // Nothing yet: what was read is remembered for the day on which a policy cannot be read.
+        return service.map(|_| Output::default());
     }
     policies.sort_by_key(|(_, entry)| entry.seniority());
     let mut output = Output::default();
-    let service = reader.service(name);
     let mut holders: BTreeMap<Option<&str>, ObjectName> = BTreeMap::new();
     for (policy, entry) in policies {
         let mut verdict = None;
