@@ -113,8 +113,8 @@ pub(crate) fn quick(config: &Config, given: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// All gateway tests, and then all mesh tests with sidecars, in a cluster made for it, on the standard definitions, with the programs that the tests use.
-/// What is known to fail is listed, and the list is judged too. What else fails is tried once more, alone: this
+/// All gateway tests, then all mesh tests with sidecars, the policies and the trials, in a cluster made for it, on the
+/// standard definitions, with the programs that the tests use. What is known to fail is listed, and the list is judged too. What else fails is tried once more, alone: this
 /// run stands before every change, and a test that needs a quiet machine says nothing about the change.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! The control plane on Kubernetes: objects from an API server, statuses and gateways back to it. Here are its
 //! parts and what they share; translation and the port itself know nothing of a cluster.
 //!
-//! No type of the Kubernetes client leaves this module: [`client::Api`] speaks JSON.
+//! No type of the Kubernetes client leaves this module: `client::Api` speaks JSON.
 
 mod admission;
 mod apply;
