@@ -23,6 +23,7 @@ mod reader;
 mod route;
 mod service;
 mod suggest;
+mod target;
 mod telemetry;
 mod traffic;
 mod workload;

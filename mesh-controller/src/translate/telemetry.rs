@@ -5,8 +5,9 @@ use mesh_model::{FieldPath, ObjectName, Reason};
 
 use super::output::{Output, Report};
 use super::reader::Reader;
-use crate::objects::{Gateway, ObjectKind, ParentReference, XTelemetryPolicy, group};
-use crate::status::{Condition, ObjectStatus, ParentStatus, StatusBody};
+use super::target::ancestor;
+use crate::objects::{Gateway, ObjectKind, XTelemetryPolicy, group};
+use crate::status::{ObjectStatus, StatusBody};
 
 /// The status of a policy: one entry per target.
 pub(super) fn status(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> {
@@ -24,18 +25,7 @@ pub(super) fn status(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> {
             true => (Reason::TargetNotFound, format!("there is no {} {gateway}", target.kind)),
             false => unsupported.clone(),
         };
-        ancestors.push(ParentStatus {
-            parent_ref: ParentReference {
-                group: target.group.clone(),
-                kind: target.kind.clone(),
-                name: target.name.clone(),
-                namespace: Some(name.namespace.to_string()),
-                port: None,
-                section_name: None,
-            },
-            controller_name: reader.settings().controller_name.clone(),
-            conditions: vec![Condition::unless("Accepted", Some(&problem), entry.generation())],
-        });
+        ancestors.push(ancestor(reader, entry, target, Some(&problem)));
     }
     let body = StatusBody::Ancestors { ancestors };
     let statuses = vec![ObjectStatus { kind: ObjectKind::XTelemetryPolicy, name: name.clone(), body }];

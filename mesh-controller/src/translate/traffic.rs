@@ -8,8 +8,9 @@ use super::entry::Entry;
 use super::node::Index;
 use super::output::{Output, Report, kind_name};
 use super::reader::Reader;
-use crate::objects::{ObjectKind, ParentReference, Service, XBackendTrafficPolicy};
-use crate::status::{Condition, ObjectStatus, ParentStatus, StatusBody};
+use super::target::ancestor;
+use crate::objects::{ObjectKind, Service, XBackendTrafficPolicy};
+use crate::status::{ObjectStatus, StatusBody};
 
 /// What a rate without numbers is, as the definition's default for no rate at all.
 const LEAST: (u32, Duration) = (10, Duration::from_secs(1));
@@ -69,18 +70,7 @@ pub(super) fn status(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> {
             report.error(reason, &path, message.clone(), right);
             (reason, message)
         });
-        ancestors.push(ParentStatus {
-            parent_ref: ParentReference {
-                group: target.group.clone(),
-                kind: target.kind.clone(),
-                name: target.name.clone(),
-                namespace: Some(name.namespace.to_string()),
-                port: None,
-                section_name: None,
-            },
-            controller_name: reader.settings().controller_name.clone(),
-            conditions: vec![Condition::unless("Accepted", accepted.as_ref(), entry.generation())],
-        });
+        ancestors.push(ancestor(reader, entry, target, accepted.as_ref()));
     }
     report.findings.dedup();
     let body = StatusBody::Ancestors { ancestors };
