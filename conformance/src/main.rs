@@ -46,7 +46,8 @@ const USAGE: &str = "usage: conformance TASK [OPTION...]
   trials    what must hold beside upstream's tests: programs are killed, Secrets break, gateways change hands
             --name NAME, --only WORDS
   test      one cluster from nothing to nothing, all gateway and mesh tests, standard channel
-  matrix    both channels and a second class name, with reports";
+  matrix    both channels and a second class name, with reports
+            --times N (1) runs in a row each, --channel CHANNEL for one alone";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -94,7 +95,7 @@ fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
         "meshed" => meshed::run(config, &Arguments::read(words, meshed::OPTIONS)?),
         "trials" => trials::run(config, &Arguments::read(words, trials::OPTIONS)?),
         "test" => suite::once(config),
-        "matrix" => suite::matrix(config),
+        "matrix" => suite::matrix::run(config, &Arguments::read(words, suite::matrix::OPTIONS)?),
         other => anyhow::bail!("no task `{other}`\n\n{USAGE}"),
     }
 }

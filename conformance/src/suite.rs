@@ -17,6 +17,7 @@ use crate::{golang, meshed, say, tools, trials};
 mod events;
 pub(crate) mod features;
 mod known;
+pub(crate) mod matrix;
 mod mesh;
 mod report;
 
@@ -114,8 +115,9 @@ pub(crate) fn quick(config: &Config, given: &Arguments) -> anyhow::Result<()> {
 }
 
 /// All gateway tests, then all mesh tests with sidecars, the policies and the trials, in a cluster made for it, on the
-/// standard definitions, with the programs that the tests use. What is known to fail is listed, and the list is judged too. What else fails is tried once more, alone: this
-/// run stands before every change, and a test that needs a quiet machine says nothing about the change.
+/// standard definitions, with the programs that the tests use. What is known to fail is listed, and the list is judged
+/// too. What else fails is tried once more, alone: this run stands before every change, and a test that needs a quiet
+/// machine says nothing about the change.
 ///
 /// # Errors
 /// When a test did not pass.
@@ -124,7 +126,8 @@ pub(crate) fn once(config: &Config) -> anyhow::Result<()> {
     let kind = Kind { channel: Channel::Standard, profile: Profile::Debug, names: Names::usual() };
     let known = known::List::read(config)?;
     let (mut results_of_mesh, mut policies, mut tried) = (None, Ok(()), Ok(()));
-    let results = full(config, &place, &kind, |run| {
+    let results = full(config, &place, &kind, || {
+        let run = gateways(config, &place, &kind);
         let mut results = play(config, &place, &run)?;
         let failed: Vec<String> =
             results.failed().into_iter().filter(|name| !known.has(name)).map(str::to_owned).collect();
@@ -147,42 +150,6 @@ pub(crate) fn once(config: &Config) -> anyhow::Result<()> {
     policies.and(tried).and(judged)
 }
 
-/// Every channel, and a second pair of names; the reports come from the first two.
-///
-/// # Errors
-/// Names the runs that failed; each is tried.
-pub(crate) fn matrix(config: &Config) -> anyhow::Result<()> {
-    let runs = [
-        (Channel::Standard, Names::usual(), true),
-        (Channel::Experimental, Names::usual(), true),
-        (Channel::Standard, Names::other(), false),
-    ];
-    let mut failed = Vec::new();
-    for (channel, names, reported) in runs {
-        let kind = Kind { channel, profile: Profile::Release, names };
-        let title = format!("{} definitions, class {}", channel.name(), kind.names.class);
-        say(&format!("== {title}"));
-        let place = Place::new(config, &format!("matrix-{}", std::process::id()));
-        let written = config.target.join("conformance-report.yaml");
-        let report = reported.then_some(written.as_path());
-        let outcome = full(config, &place, &kind, |mut run| {
-            if let Some(path) = report {
-                run.arguments.extend(report::arguments(config, path)?);
-            }
-            play(config, &place, &run)
-        });
-        match outcome.and_then(|results| judge(&results)) {
-            Ok(()) if reported => report::keep(config, channel, &written)?,
-            Ok(()) => {}
-            Err(error) => {
-                say(&format!("== {title} FAILED: {error:#}"));
-                failed.push(title);
-            }
-        }
-    }
-    if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join("; ")) }
-}
-
 /// What a full run is about.
 #[derive(Debug)]
 struct Kind {
@@ -191,25 +158,29 @@ struct Kind {
     names: Names,
 }
 
-/// A run that counts: a cluster from nothing to nothing, and the features are those that the class claims.
-fn full(
+/// A cluster from nothing to nothing, with our controller in it while the work is done. The features are those that the
+/// class claims.
+fn full<T>(
     config: &Config,
     place: &Place,
     kind: &Kind,
-    play: impl FnOnce(Run) -> anyhow::Result<Results>,
-) -> anyhow::Result<Results> {
-    let Kind { channel, profile, names } = kind;
-    let outcome = cluster::up(config, place, *channel)
-        .and_then(|()| controller::deploy(config, place, *profile, names))
-        .and_then(|()| {
-            let mut run = Run::new(place, &names.class);
-            run.json = config.target.join(format!("conformance-{}-{}.json", channel.name(), names.class));
-            play(run)
-        });
+    work: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let outcome = cluster::up(config, place, kind.channel)
+        .and_then(|()| controller::deploy(config, place, kind.profile, &kind.names))
+        .and_then(|()| work());
     let ended = cluster::down(place);
     let results = outcome?;
     ended?;
     Ok(results)
+}
+
+/// All gateway tests with the names and definitions of this kind.
+fn gateways(config: &Config, place: &Place, kind: &Kind) -> Run {
+    let mut run = Run::new(place, &kind.names.class);
+    let (channel, class) = (kind.channel.name(), &kind.names.class);
+    run.json = config.target.join(format!("conformance-{channel}-{class}.json"));
+    run
 }
 
 /// Passed is only a run in which every gateway test passed; a test left out is none that passed.

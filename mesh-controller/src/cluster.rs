@@ -19,6 +19,7 @@ mod run;
 mod served;
 mod source;
 mod status;
+mod unusable;
 mod vault;
 mod webhook;
 mod xmesh;

@@ -47,6 +47,7 @@ const PRODUCT: &[(&str, &[&str])] = &[
     ("mesh-source", &["mesh-model", "mesh-yaml", "mesh-objects"]),
     ("mesh-provision", &["mesh-model", "mesh-objects", "mesh-source"]),
     ("mesh-inject", &["mesh-model", "mesh-objects", "mesh-provision"]),
+    ("mesh-translate", &["mesh-model", "mesh-objects", "mesh-provision", "mesh-source", "mesh-inject"]),
     (
         "mesh-controller",
         &[
@@ -56,6 +57,7 @@ const PRODUCT: &[(&str, &[&str])] = &[
             "mesh-source",
             "mesh-provision",
             "mesh-inject",
+            "mesh-translate",
             "mesh-model",
             "mesh-xds",
             "mesh-ca",

@@ -37,7 +37,21 @@ pub(super) enum Mesh {
     Sidecar,
 }
 
-fn run(place: &Place, mesh: Mesh) -> Run {
+impl Mesh {
+    /// The modes that there is a report of.
+    pub(super) const MODES: &[Self] = &[Self::Sidecar];
+
+    /// The word for it in reports.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Sidecar => "sidecar",
+        }
+    }
+}
+
+/// All mesh tests with pods of this kind.
+pub(super) fn run(place: &Place, mesh: Mesh) -> Run {
     let mut arguments = vec![PROFILES.to_owned(), FEATURES.to_owned(), "-gateway-class=none".to_owned()];
     arguments.push(match mesh {
         Mesh::Absent => IMPATIENT.to_owned(),

@@ -10,6 +10,7 @@ use mesh_model::Finding;
 
 use super::item::Item;
 use super::served::Served;
+use super::unusable::Unusables;
 use crate::objects::{ObjectKind, Secret};
 use crate::source::Snapshot;
 use crate::store::{ObjectKey, ObjectStore, Stored};
@@ -36,6 +37,8 @@ pub(super) struct Holdings {
     versions: BTreeMap<ObjectKey, Arc<str>>,
     findings: BTreeMap<ObjectKey, Vec<Finding>>,
     findings_moved: bool,
+    unusable: Unusables,
+    unusable_moved: bool,
     told: Arc<[Finding]>,
     listed: BTreeSet<ObjectKind>,
     changed: BTreeSet<ObjectKey>,
@@ -80,6 +83,7 @@ impl Holdings {
     fn remove(&mut self, key: &ObjectKey) {
         self.versions.remove(key);
         self.findings_moved |= self.findings.remove(key).is_some();
+        self.unusable_moved |= self.unusable.remove(key).is_some();
         if self.store.find(key).is_some() {
             self.store = self.store.remove(key);
             self.changed.insert(key.clone());
@@ -88,7 +92,7 @@ impl Holdings {
 
     /// An object that cannot be used leaves in force what was in force under its name.
     fn set(&mut self, item: Item) {
-        let Item { key, version, stored, findings } = item;
+        let Item { key, version, stored, unusable, findings } = item;
         if self.versions.get(&key).is_some_and(|held| is_older(&version, held) || *held == version) {
             return;
         }
@@ -96,6 +100,10 @@ impl Holdings {
         self.findings_moved |= match findings.is_empty() {
             true => self.findings.remove(&key).is_some(),
             false => self.findings.insert(key.clone(), findings.clone()) != Some(findings),
+        };
+        self.unusable_moved |= match unusable {
+            Some(unusable) => self.unusable.insert(key.clone(), Arc::clone(&unusable)) != Some(unusable),
+            None => self.unusable.remove(&key).is_some(),
         };
         if let Some(stored) = stored {
             self.store = self.store.insert(self.or_last_good(&key, stored));
@@ -115,6 +123,11 @@ impl Holdings {
     pub(super) fn missing(&self, served: &Served) -> impl Iterator<Item = &'static str> + use<> {
         let unlisted = served.iter().filter(|resource| !self.listed.contains(&resource.kind));
         unlisted.map(|resource| resource.kind.as_str()).collect::<Vec<_>>().into_iter()
+    }
+
+    /// The objects that cannot be used, when they are others than at the last call.
+    pub(super) fn unusable(&mut self) -> Option<Unusables> {
+        std::mem::take(&mut self.unusable_moved).then(|| self.unusable.clone())
     }
 
     /// What is held, and the objects that changed since the last call.

@@ -6,6 +6,7 @@ use mesh_model::{FieldPath, Finding, ObjectName, Origin, Position, Reason, Sever
 use serde_json::{Map, Value};
 
 use super::served::Resource;
+use super::unusable::Unusable;
 use crate::objects::{Object, ObjectKind, Scope, group};
 use crate::schema::{self, UnknownFields, Violation};
 use crate::store::{Live, ObjectKey, Stored};
@@ -23,6 +24,8 @@ pub(super) struct Item {
     pub(super) version: Arc<str>,
     /// The object; none when it cannot be used.
     pub(super) stored: Option<Arc<Stored>>,
+    /// What is kept of an object that cannot be used.
+    pub(super) unusable: Option<Arc<Unusable>>,
     /// What is wrong with it.
     pub(super) findings: Vec<Finding>,
 }
@@ -46,9 +49,18 @@ pub(super) fn read(resource: &Resource, mut value: Value) -> Option<Item> {
     };
     let source = SourceRef::new(kind.as_str(), key.name.clone(), Origin::Api { generation });
     let (object, findings) = check(kind, &api_version, value, &source);
-    let live = Live { api_version: api_version.into(), resource_version: Arc::clone(&version), uid, status };
-    let stored = object.map(|object| Arc::new(Stored::from_server(Arc::new(object), generation, live)));
-    Some(Item { key, version, stored, findings })
+    let (stored, unusable) = match object {
+        Ok(object) => {
+            let api_version = api_version.into();
+            let live = Live { api_version, resource_version: Arc::clone(&version), uid, status };
+            (Some(Arc::new(Stored::from_server(Arc::new(object), generation, live))), None)
+        }
+        Err(value) => {
+            let live = (Arc::clone(&version), generation, status);
+            (None, Some(Arc::new(Unusable::new(live, &value, &findings))))
+        }
+    };
+    Some(Item { key, version, stored, unusable, findings })
 }
 
 /// Kind, name and version of an object.
@@ -81,12 +93,13 @@ fn strip(kind: ObjectKind, metadata: &mut Map<String, Value>) {
     }
 }
 
+/// The object, or its value when it cannot be used.
 fn check(
     kind: ObjectKind,
     api_version: &str,
     value: Value,
     source: &SourceRef,
-) -> (Option<Object>, Vec<Finding>) {
+) -> (Result<Object, Value>, Vec<Finding>) {
     let tree = node(value);
     let checked = schema::check(kind, api_version, &tree, UnknownFields::Prune);
     let valid = checked.is_valid();
@@ -94,14 +107,14 @@ fn check(
     let violations = checked.violations.into_iter().filter(worth_saying);
     let mut findings: Vec<Finding> = violations.map(|violation| finding(violation, source)).collect();
     if !valid {
-        return (None, findings);
+        return (Err(plain(tree)), findings);
     }
     match Object::parse(kind, checked.value) {
-        Ok(object) => (Some(object), findings),
+        Ok(object) => (Ok(object), findings),
         Err(error) => {
             let message = format!("the value cannot be used: {error}");
             findings.push(Finding::error(Reason::InvalidValue, source, FieldPath::root(), message));
-            (None, findings)
+            (Err(plain(tree)), findings)
         }
     }
 }
@@ -135,6 +148,18 @@ fn node(value: Value) -> Node {
 
 fn entry((key, value): (String, Value)) -> yaml::Entry {
     yaml::Entry { key, key_position: Position { line: 1, column: 1 }, node: node(value) }
+}
+
+/// A tree as the value that it was made from.
+fn plain(node: Node) -> Value {
+    match node.value {
+        yaml::Value::Seq(items) => Value::Array(items.into_iter().map(plain).collect()),
+        yaml::Value::Bool(value) => Value::Bool(value),
+        yaml::Value::Null => Value::Null,
+        yaml::Value::Number(number) => Value::Number(number),
+        yaml::Value::Map(fields) => fields.into_iter().map(|field| (field.key, plain(field.node))).collect(),
+        yaml::Value::String(text) => Value::String(text),
+    }
 }
 
 #[cfg(test)]

@@ -171,9 +171,10 @@ impl Cluster {
         if let Ok(address) = listener.local_addr() {
             tell(Event::Serving { address, readiness: ready.local_addr().ok() });
         }
-        let (refused, refusals) = watch::channel(Arc::default());
+        let (refused, addresses) = watch::channel(Arc::default());
         let proxies = status::Proxies { cache: controller.cache().clone(), fleet: ads.fleet().clone() };
-        let reporting = status::run(access.clone(), proxies, refusals);
+        let reporting =
+            status::run(access.clone(), proxies, status::Refused { addresses, unusable: source.unusable() });
         let (peer, renewing) = own_identity(&authority, &identity)?;
         let mut tasks = vec![
             renewing,

@@ -13,6 +13,7 @@ use super::discovery::discover;
 use super::feed::{Feed, Pauses, Signs};
 use super::holdings::{Holdings, Update};
 use super::served::{Resource, Served};
+use super::unusable::Unusables;
 use crate::objects::ObjectKind;
 use crate::serve::{AbortOnDrop, Counters, Reading};
 use crate::source::Snapshot;
@@ -32,6 +33,7 @@ pub(super) struct Source {
     updates: mpsc::Receiver<Update>,
     served: watch::Receiver<Arc<Served>>,
     holdings: Holdings,
+    unusable: watch::Sender<Arc<Unusables>>,
     complete: bool,
     signs: Signs,
     _discovering: AbortOnDrop,
@@ -46,7 +48,16 @@ impl Source {
         let feeds = Feeds { api, updates, signs: signs.clone(), running: BTreeMap::new() };
         let discovering = AbortOnDrop::spawn(feeds.run(served_sender));
         let holdings = Holdings::default();
-        Self { updates: receiver, served, holdings, complete: false, signs, _discovering: discovering }
+        let unusable = watch::Sender::default();
+        Self {
+            updates: receiver,
+            served,
+            holdings,
+            unusable,
+            complete: false,
+            signs,
+            _discovering: discovering,
+        }
     }
 
     /// Follows which kinds are served.
@@ -57,6 +68,11 @@ impl Source {
     /// Where it is said what is not read; others who read say it there, too.
     pub(super) fn signs(&self) -> Signs {
         self.signs.clone()
+    }
+
+    /// Follows which objects cannot be used.
+    pub(super) fn unusable(&self) -> watch::Receiver<Arc<Unusables>> {
+        self.unusable.subscribe()
     }
 
     /// Follows what is not read, and why.
@@ -83,6 +99,9 @@ impl Source {
                 self.signs.reading.send_if_modified(|reading| {
                     std::mem::replace(&mut reading.waiting, missing.clone()) != missing
                 });
+            }
+            if let Some(unusable) = self.holdings.unusable() {
+                self.unusable.send_replace(Arc::new(unusable));
             }
             if self.complete {
                 return self.holdings.snapshot();

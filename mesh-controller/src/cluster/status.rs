@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::apply::Refusals;
+use super::unusable::{Owners, Unusables};
 use super::{Access, Api, CallError, Fault};
 use crate::controller::View;
 use crate::objects::{ObjectKind, Timestamp};
@@ -42,6 +43,9 @@ struct Writer {
     desk: Desk,
     gateways: Gateways,
     refusals: watch::Receiver<Arc<Refusals>>,
+    unusable: watch::Receiver<Arc<Unusables>>,
+    /// Those of the last look.
+    refused: Arc<Unusables>,
     view: View,
     /// Up to where the view was looked at; none before the first look and while another replica writes.
     seen: Option<u64>,
@@ -57,14 +61,24 @@ enum News {
     Answers,
     /// Gateways are refused other addresses than before.
     Refusals,
+    /// Other objects cannot be used than before.
+    Unusable,
     /// The view is another one.
     View,
 }
 
+/// What is refused outside of the translation.
+pub(super) struct Refused {
+    /// Addresses of gateways, by the API server.
+    pub(super) addresses: watch::Receiver<Arc<Refusals>>,
+    /// Objects that cannot be used.
+    pub(super) unusable: watch::Receiver<Arc<Unusables>>,
+}
+
 /// Writes for ever.
-pub(super) async fn run(access: Access, proxies: Proxies, refusals: watch::Receiver<Arc<Refusals>>) {
+pub(super) async fn run(access: Access, proxies: Proxies, refused: Refused) {
     let mut answers = proxies.fleet.watch();
-    let mut writer = Writer::new(access, proxies, refusals);
+    let mut writer = Writer::new(access, proxies, refused);
     let mut calls: FuturesUnordered<BoxFuture<'static, Outcome>> = FuturesUnordered::new();
     let mut news = News::Anything;
     loop {
@@ -88,6 +102,7 @@ pub(super) async fn run(access: Access, proxies: Proxies, refusals: watch::Recei
                 Ok(()) = writer.access.leading.changed() => break News::Anything,
                 Ok(()) = writer.access.served.changed() => break News::Anything,
                 Ok(()) = writer.refusals.changed() => break News::Refusals,
+                Ok(()) = writer.unusable.changed() => break News::Unusable,
                 Ok(()) = answers.changed(), if waits.is_some() => break News::Answers,
                 Some(outcome) = calls.next(), if !calls.is_empty() => writer.note(outcome),
                 () = until(wake, now), if wake.is_some() => {
@@ -108,12 +123,14 @@ async fn until(wake: Option<Instant>, now: Instant) {
 }
 
 impl Writer {
-    fn new(access: Access, proxies: Proxies, refusals: watch::Receiver<Arc<Refusals>>) -> Self {
+    fn new(access: Access, proxies: Proxies, refused: Refused) -> Self {
         Self {
             access,
             desk: Desk::default(),
             gateways: Gateways::new(proxies),
-            refusals,
+            refusals: refused.addresses,
+            unusable: refused.unusable,
+            refused: Arc::default(),
             view: View::default(),
             seen: None,
             mesh_controller: Settings::default().mesh_controller_name,
@@ -131,6 +148,10 @@ impl Writer {
             Some(batch) => batch.keys.clone(),
             None => self.view.store.keys().cloned().collect(),
         };
+        let unusable = Arc::clone(&self.unusable.borrow_and_update());
+        let before = std::mem::replace(&mut self.refused, unusable);
+        // Few, and to whom they belong may be known only now.
+        keys.extend(before.keys().chain(self.refused.keys()).cloned());
         keys.extend(match touched {
             Some(batch) => self.gateways.look(&self.view, &batch, now),
             None => self.gateways.look_at_all(&self.view, now),
@@ -138,7 +159,7 @@ impl Writer {
         match news {
             News::Answers => keys.extend(self.gateways.waiting()),
             News::Refusals => keys.extend(self.gateways.all()),
-            News::Anything | News::View => {}
+            News::Anything | News::Unusable | News::View => {}
         }
         keys.retain(|key| is_reported(key.kind));
         keys.iter().for_each(|key| self.judge(key, now));
@@ -147,6 +168,9 @@ impl Writer {
 
     /// Decides what the status of an object should be.
     fn judge(&mut self, key: &ObjectKey, now: Instant) {
+        if self.refused.contains_key(key) {
+            return self.judge_unusable(key, now);
+        }
         let Some(stored) = self.view.store.find(key) else { return self.desk.forget(key) };
         let Some(live) = stored.live() else { return };
         let generation = stored.object().metadata().generation.unwrap_or_default();
@@ -177,6 +201,34 @@ impl Writer {
         let write = match pen.merge(&known.status, &ours) {
             Ok(status) if status != known.status => Some(Write { version: known.version, status }),
             Ok(_) | Err(merge::Newer) => None,
+        };
+        self.desk.want(key, write, now);
+    }
+
+    /// Decides what the status of an object that cannot be used should be.
+    fn judge_unusable(&mut self, key: &ObjectKey, now: Instant) {
+        let Some(unusable) = self.refused.get(key).cloned() else { return };
+        let watched = Known {
+            version: Arc::clone(&unusable.version),
+            generation: unusable.generation,
+            status: unusable.status.clone(),
+        };
+        let known = self.desk.known(key, watched);
+        if known.generation > unusable.generation {
+            return self.desk.want(key, None, now);
+        }
+        let now_text = to_seconds(self.access.clock.wall());
+        let config = Arc::clone(&self.access.config);
+        let pen = Pen { controllers: [&config.controller_name, &self.mesh_controller], now: &now_text };
+        let owners = Owners {
+            store: &self.view.store,
+            gateways: &config.controller_name,
+            mesh: &self.mesh_controller,
+        };
+        let merged = unusable.says(key, &owners).map(|ours| pen.merge(&known.status, &ours));
+        let write = match merged {
+            Some(Ok(status)) if status != known.status => Some(Write { version: known.version, status }),
+            _ => None,
         };
         self.desk.want(key, write, now);
     }

@@ -24,6 +24,7 @@ struct Plane {
     holdings: Holdings,
     controller: Controller,
     writer: Writer,
+    unusable: watch::Sender<Arc<Unusables>>,
     version: u64,
 }
 
@@ -64,9 +65,11 @@ impl Plane {
             clock,
         };
         let proxies = Proxies { cache: controller.cache().clone(), fleet: controller.ads().fleet().clone() };
-        let refusals = watch::Sender::new(Arc::default()).subscribe();
-        let writer = Writer::new(access, proxies, refusals);
-        Self { holdings: Holdings::default(), controller, writer, version: 0 }
+        let unusable = watch::Sender::default();
+        let addresses = watch::Sender::new(Arc::default()).subscribe();
+        let refused = Refused { addresses, unusable: unusable.subscribe() };
+        let writer = Writer::new(access, proxies, refused);
+        Self { holdings: Holdings::default(), controller, writer, unusable, version: 0 }
     }
 
     fn set(&mut self, kind: ObjectKind, mut value: Value) {
@@ -119,6 +122,9 @@ impl Plane {
     /// Takes in what was set. Returns how many objects the writer looked at, and how many nodes were evaluated.
     fn look(&mut self) -> (usize, u64) {
         let before = self.controller.evaluations();
+        if let Some(unusable) = self.holdings.unusable() {
+            self.unusable.send_replace(Arc::new(unusable));
+        }
         let (snapshot, changed) = self.holdings.snapshot();
         self.controller.take_changed(snapshot, changed);
         let looked = self.writer.look(&News::View, SystemClock.monotonic());
@@ -242,4 +248,41 @@ fn every_kind_whose_definition_has_a_status_of_ours_is_reported() {
     };
     let expected: Vec<_> = ObjectKind::ALL.iter().filter(of_ours).map(|kind| kind.as_str()).collect();
     assert_eq!(reported, expected);
+}
+
+#[tokio::test]
+async fn an_object_that_older_definitions_let_through_says_why_it_is_not_in_force() {
+    let mut plane = Plane::new();
+    plane.gateway();
+    plane.route(1, 1);
+    plane.look();
+    plane.writer.desk = Desk::default();
+    let foreign =
+        json!({"parentRef": {"name": "edge"}, "controllerName": "other.example/c", "conditions": []});
+    let route = |rules: Value| {
+        let metadata = json!({"namespace": "shop", "name": "r-1", "generation": 2});
+        let parents = json!([{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "edge"},
+            {"name": "of-others"}]);
+        let spec = json!({"parentRefs": parents, "rules": rules});
+        json!({"apiVersion": GROUP, "kind": "HTTPRoute", "metadata": metadata, "spec": spec,
+            "status": {"parents": [foreign]}})
+    };
+    plane.set(ObjectKind::HttpRoute, route(json!([{"filters": [{"type": "RequestMirror"}]}])));
+    assert_eq!(plane.look().0, 1, "the earlier version stays in force");
+    let due = plane.writer.desk.take_due(SystemClock.monotonic());
+    let [(key, write)] = &due[..] else { panic!("{due:?}") };
+    assert_eq!((&*key.name.name, &write.status["parents"][0]), ("r-1", &foreign));
+    let parents = write.status["parents"].as_array().expect("a list");
+    assert_eq!((parents.len(), &parents[1]["parentRef"]["name"]), (2, &json!("edge")));
+    let condition = &parents[1]["conditions"][0];
+    assert_eq!((&condition["reason"], &condition["status"]), (&json!("UnsupportedValue"), &json!("False")));
+    assert_eq!(condition["observedGeneration"], 2);
+    let message = condition["message"].as_str().expect("a text");
+    assert!(message.contains("not in force: spec.rules[0].filters[0]"), "{message}");
+    // A good version takes the place of all that.
+    plane.writer.desk = Desk::default();
+    plane.set(ObjectKind::HttpRoute, route(json!([{"backendRefs": [{"name": "cart", "port": 80}]}])));
+    plane.look();
+    let due = plane.writer.desk.take_due(SystemClock.monotonic());
+    assert_eq!(due[0].1.status["parents"][1]["conditions"][0]["status"], "True", "{due:?}");
 }

@@ -4,6 +4,7 @@
 //! The translation is a graph of small functions. Some look at one object, some at what is decided together:
 //! the listeners of a gateway, the kinds of routes of a port, the policies of a backend. [`Translator`] keeps
 //! the results and evaluates only what looked at something that changed.
+#![doc = include_str!("../README.md")]
 
 mod backend_tls;
 mod certificate;
@@ -14,6 +15,7 @@ mod feature;
 mod found;
 mod gateway;
 mod graph;
+pub mod local;
 mod node;
 mod output;
 mod plaintext;
@@ -36,6 +38,11 @@ use serde::Serialize;
 
 use crate::status::ObjectStatus;
 use crate::store::ObjectKey;
+
+use mesh_inject::{inject, pods};
+use mesh_objects as objects;
+use mesh_provision::{self as provision, names, status};
+use mesh_source::{self as source, store};
 
 pub use entry::{Changes, Entry, locate, refused_policies, refused_tls_policies};
 pub use feature::{Feature, UnknownFeature};
@@ -157,8 +164,7 @@ pub fn translate(entries: impl IntoIterator<Item = Entry>, settings: Settings) -
 }
 
 /// Why the certificate of a secret cannot be used, in words without any part of it.
-#[cfg(feature = "cluster")]
-pub(crate) fn certificate_problem(secret: &crate::objects::Secret) -> Option<String> {
+pub fn certificate_problem(secret: &crate::objects::Secret) -> Option<String> {
     certificate::parse(secret).err()
 }
 
