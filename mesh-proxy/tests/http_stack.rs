@@ -18,3 +18,5 @@ mod strict;
 mod told;
 #[path = "http_stack/tries.rs"]
 mod tries;
+#[path = "http_stack/upgrades.rs"]
+mod upgrades;

@@ -157,7 +157,10 @@ impl Head {
         *request.version_mut() = Version::HTTP_2;
         *request.method_mut() = self.method;
         if let Some(protocol) = self.upgrade.as_ref().and_then(|p| p.to_str().ok()) {
-            *request.method_mut() = Method::CONNECT;
+            let method = std::mem::replace(request.method_mut(), Method::CONNECT);
+            if let Some(method) = told_method(&method) {
+                self.headers.insert(&names::METHOD, method);
+            }
             request.extensions_mut().insert(Protocol::from(protocol));
         }
         if self.trailers {
@@ -173,6 +176,12 @@ impl Head {
         *request.headers_mut() = self.headers;
         request
     }
+}
+
+/// What the proxy at the other end has to be told of the method of a request that asks for another protocol.
+fn told_method(method: &Method) -> Option<HeaderValue> {
+    let other = *method != Method::GET;
+    other.then(|| HeaderValue::from_str(method.as_str()).ok()).flatten()
 }
 
 /// HTTP/2 splits cookies for its compression; HTTP/1 knows one line (RFC 9113, section 8.2.3).

@@ -22,6 +22,9 @@ pub enum Malformed {
     /// A header name holds an underscore.
     #[error("a header name holds an underscore")]
     HeaderName,
+    /// A proxy of the mesh names a method that no request can have had.
+    #[error("the method is none that can ask for another protocol")]
+    Method,
     /// The path or query holds what has no safe reading.
     #[error("the path has no safe reading")]
     Path,

@@ -68,7 +68,7 @@ pub fn accept(parts: &mut Parts, sender: Sender) -> Result<Accepted, Error> {
     let te = if bare { None } else { parts.headers.get(TE) };
     let trailers = te.is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     let upgrade = match extended {
-        Some(protocol) => Some(extended_connect(parts, &protocol)?),
+        Some(protocol) => Some(extended_connect(parts, &protocol, sender)?),
         None if bare => None,
         None => wanted_upgrade(parts),
     };
@@ -135,14 +135,28 @@ fn normalise_target(parts: &mut Parts) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Turns an extended CONNECT (RFC 8441) into what it stands for.
-fn extended_connect(parts: &mut Parts, protocol: &Protocol) -> Result<HeaderValue, Malformed> {
-    parts.method = Method::GET;
+/// Turns an extended CONNECT (RFC 8441) into what it stands for: a GET, or what a proxy of the mesh was asked in
+/// HTTP/1, where every method may ask for another protocol (RFC 9110, section 7.8).
+fn extended_connect(
+    parts: &mut Parts,
+    protocol: &Protocol,
+    sender: Sender,
+) -> Result<HeaderValue, Malformed> {
+    let told = parts.headers.get(&names::METHOD).filter(|_| sender == Sender::Peer);
+    parts.method = match told.map(|told| Method::from_bytes(told.as_bytes())) {
+        None => Method::GET,
+        Some(Ok(method)) if method != Method::CONNECT && method != Method::HEAD => method,
+        Some(_) => return Err(Malformed::Method),
+    };
     HeaderValue::from_str(protocol.as_str()).map_err(|_| Malformed::Framing)
 }
 
-/// The protocol of `Upgrade`, if the connection asks for it. HTTP/2 is never changed to in this way.
+/// The protocol of `Upgrade`, if the connection asks for it. HTTP/2 is never changed to in this way, and HEAD, whose
+/// answer speaks of a body that does not come, changes nothing.
 fn wanted_upgrade(parts: &Parts) -> Option<HeaderValue> {
+    if parts.method == Method::HEAD {
+        return None;
+    }
     let protocol = parts.headers.get(UPGRADE)?;
     let asked = tokens(&parts.headers).any(|token| token.eq_ignore_ascii_case("upgrade"));
     let name = protocol.to_str().ok()?;

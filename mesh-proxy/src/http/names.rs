@@ -6,6 +6,9 @@ use http::HeaderName;
 pub static DECISION: HeaderName = HeaderName::from_static("x-mesh-decision");
 /// On hops between proxies: the application at the other end is to be spoken to in HTTP/1.1.
 pub static HTTP1: HeaderName = HeaderName::from_static("x-mesh-http1");
+/// On hops between proxies: the method of a request that asks to change the protocol, where it is not GET. The hop
+/// itself knows one such method, CONNECT (RFC 8441, section 4).
+pub static METHOD: HeaderName = HeaderName::from_static("x-mesh-method");
 /// On hops between proxies: the status of an application that was asked to change the protocol. The hop itself
 /// cannot tell a change from any other success.
 pub static STATUS: HeaderName = HeaderName::from_static("x-mesh-status");

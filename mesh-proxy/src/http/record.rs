@@ -270,6 +270,8 @@ impl Record {
 
     /// The head that is decided about, and the snapshot that decides.
     pub(crate) fn decide(&mut self, mesh: &Arc<Mesh>, head: &RequestHead<'_>, uri: &Uri) {
+        // On a hop that changes the protocol the client said CONNECT.
+        self.method = head.method.clone();
         self.authority = Some(head.authority.clone());
         self.uri = uri.clone();
         let at = self.seen.at(mesh);

@@ -233,6 +233,8 @@ fn http2_rows() -> Vec<Row> {
     };
     vec![
         row("B1 broken preface", "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", Refused),
+        // `h2` hands `:path` over as a `PathAndQuery` of `http`, which cuts a fragment off before anybody sees it; the
+        // rest is what policies are asked about and what is forwarded.
         unmet("B11 fragment", exactly(Some("a"), "http", "/a#b"), Answer(400)),
         row("B12 dots", exactly(Some("a"), "http", "/a/../b//c"), Backend(&[" /b/c\n"], &[])),
         row("B12 dots with parameters", exactly(Some("a"), "http", "/a/..;/c"), Answer(400)),

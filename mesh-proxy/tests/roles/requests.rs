@@ -19,7 +19,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use super::world::*;
 
 /// An HTTP/1.1 application that answers with the head it received.
-async fn application() -> SocketAddr {
+pub(super) async fn application() -> SocketAddr {
     let listener = mesh_rt::net::listen_tcp(LOCALHOST.parse().expect("address"), false).expect("a port");
     let listener = TcpListener::from_std(listener).expect("a runtime");
     let address = listener.local_addr().expect("bound");
@@ -257,6 +257,24 @@ async fn a_protocol_is_changed_only_when_the_other_proxy_says_so() {
         let head = in_time(read_head(&mut stream)).await.expect("an answer");
         assert!(head.starts_with(expected), "{mark}: {head}");
         assert!(!head.contains("x-mesh-status"), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_post_that_asks_for_another_protocol_passes_both_sidecars_as_a_post() {
+    let world = World::new();
+    let (_server, _) = world.sidecar("cart", application().await, AppProtocol::Http1);
+    let (_client, dial) = world.client("web", "cart");
+    for method in ["POST", "GET"] {
+        let mut stream = connect(dial).await;
+        let wish = "host: cart\r\ncontent-length: 0\r\nconnection: upgrade\r\nupgrade: tcp\r\n";
+        let head = format!("{method} /exec HTTP/1.1\r\n{wish}\r\n");
+        stream.write_all(head.as_bytes()).await.expect("open");
+        let answer = in_time(read_head(&mut stream)).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let seen = in_time(read_head(&mut stream)).await.expect("what the application saw").to_lowercase();
+        assert!(seen.starts_with(&format!("{method} /exec http/1.1").to_lowercase()), "{seen}");
+        assert!(seen.contains("upgrade: tcp"), "{seen}");
     }
 }
 
