@@ -96,7 +96,25 @@ pub(crate) const HELM: [Program; 2] = [
 pub(crate) const COREDNS: Program =
     Program { name: "coredns", version: "1.15.0", folder: "coredns", package: ".", link: "", tests: false };
 
+/// What HTTP/2 is tested with, server and client of anyone.
+const H2SPEC: Program = Program {
+    name: "h2spec",
+    version: "2.2.1",
+    folder: "h2spec",
+    package: "github.com/summerwind/h2spec/cmd/h2spec",
+    link: "",
+    tests: false,
+};
+
+/// The programs that tests outside of a cluster use.
+pub(crate) const TOOLS: &[Program] = &[H2SPEC];
+
 impl Program {
+    /// Its name alone.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Name and version.
     pub(crate) fn title(&self) -> String {
         format!("{} {}", self.name, self.version)

@@ -46,6 +46,7 @@ const USAGE: &str = "usage: conformance TASK [OPTION...]
   trials    what must hold beside upstream's tests: programs are killed, Secrets break, gateways change hands
             --name NAME, --only WORDS
   test      one cluster from nothing to nothing, all gateway and mesh tests, standard channel
+  tool      NAME: where a program is that tests outside of a cluster use; builds it the first time
   matrix    both channels and a second class name, with reports
             --times N (1) runs in a row each, --channel CHANNEL for one alone";
 
@@ -95,9 +96,22 @@ fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
         "meshed" => meshed::run(config, &Arguments::read(words, meshed::OPTIONS)?),
         "trials" => trials::run(config, &Arguments::read(words, trials::OPTIONS)?),
         "test" => suite::once(config),
+        "tool" => tool(config, words),
         "matrix" => suite::matrix::run(config, &Arguments::read(words, suite::matrix::OPTIONS)?),
         other => anyhow::bail!("no task `{other}`\n\n{USAGE}"),
     }
+}
+
+/// Builds programs by name and prints the path of each as the last lines.
+fn tool(config: &Config, names: &[String]) -> anyhow::Result<()> {
+    let find = |name: &String| {
+        let found = golang::TOOLS.iter().find(|tool| tool.name() == name);
+        found.ok_or_else(|| anyhow::anyhow!("no tool `{name}`"))
+    };
+    let tools = names.iter().map(find).collect::<anyhow::Result<Vec<_>>>()?;
+    let built = tools.iter().map(|tool| tool.build(config)).collect::<anyhow::Result<Vec<_>>>()?;
+    built.iter().for_each(|path| say(&path.display().to_string()));
+    Ok(())
 }
 
 /// Prints a line for the person at the terminal.

@@ -14,6 +14,11 @@ pub fn python() -> Option<PathBuf> {
     env::var_os("SERVICE_MESH_PYTHON").map(PathBuf::from)
 }
 
+/// The program `h2spec` that `xtask test` had built (`SERVICE_MESH_H2SPEC`).
+pub fn h2spec() -> Option<PathBuf> {
+    env::var_os("SERVICE_MESH_H2SPEC").map(PathBuf::from)
+}
+
 /// Where a test that skips itself leaves a line (`SERVICE_MESH_SKIPS`).
 pub(crate) fn skips() -> Option<PathBuf> {
     env::var_os("SERVICE_MESH_SKIPS").map(PathBuf::from)

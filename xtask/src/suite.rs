@@ -1,13 +1,12 @@
 //! `xtask test`: everything that has to hold before a change lands, and the totals.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::bail;
 
 use crate::config::Config;
-use crate::setup::Installed;
 use crate::step::{self, Steps};
 use crate::{bans, fuzz, say, setup, tidy};
 
@@ -63,8 +62,17 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     steps.run("binaries", || {
         step::succeed(step::cargo(config, &["build", "--locked", "--workspace", "--bins"]))
     });
+    let mut h2spec = None;
+    steps.run("h2spec", || {
+        h2spec = tool(config, "h2spec")?;
+        Ok(())
+    });
     let mut totals = Totals::default();
-    steps.run("tests", || tests(config, installed.as_ref(), &mut totals));
+    steps.run("tests", || {
+        let python = installed.as_ref().and_then(|installed| installed.python.clone());
+        let told = [("SERVICE_MESH_PYTHON", python), ("SERVICE_MESH_H2SPEC", h2spec)];
+        tests(config, told.into_iter().filter_map(|(name, path)| Some((name, path?))), &mut totals)
+    });
     steps.run("examples/embed", || embed(config));
     steps.run("conformance", || conformance(config, &mut totals));
     if totals.passed == 0 {
@@ -75,15 +83,32 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     outcome
 }
 
-fn tests(config: &Config, installed: Option<&Installed>, totals: &mut Totals) -> anyhow::Result<()> {
+/// A program that our other harness builds with Go and keeps. Where that is not possible, the test says so itself.
+fn tool(config: &Config, name: &str) -> anyhow::Result<Option<PathBuf>> {
+    let mut harness = Command::new(config.root.join("target/debug/conformance"));
+    harness.args(["tool", name]).env("CARGO", &config.cargo).current_dir(&config.root);
+    match step::output(harness) {
+        Ok(said) => Ok(said.lines().last().map(PathBuf::from)),
+        Err(error) if config.ci => Err(error),
+        Err(error) => {
+            say(&format!("not there: {name}: {error:#}"));
+            Ok(None)
+        }
+    }
+}
+
+/// Runs the tests and tells them where the things are that they use.
+fn tests(
+    config: &Config,
+    told: impl Iterator<Item = (&'static str, PathBuf)>,
+    totals: &mut Totals,
+) -> anyhow::Result<()> {
     let skips = config.root.join("target/skipped-tests.txt");
     std::fs::create_dir_all(config.root.join("target"))?;
     std::fs::write(&skips, "")?;
     let mut command = step::cargo(config, &["test", "--locked", "--workspace", "--no-fail-fast"]);
     command.env("SERVICE_MESH_SKIPS", &skips);
-    if let Some(python) = installed.and_then(|installed| installed.python.as_ref()) {
-        command.env("SERVICE_MESH_PYTHON", python);
-    }
+    command.envs(told);
     let outcome = step::lines(command, |line| totals.read(line));
     let corpora = step::lines(fuzz::corpora(config), |line| totals.read(line));
     let skipped = std::fs::read_to_string(&skips)?;

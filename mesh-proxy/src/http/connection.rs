@@ -78,12 +78,19 @@ pub async fn serve<I, C>(
         http2 = tokio::time::timeout(first_byte, is_http2(&mut wire)) => http2,
         () = &mut drain => return,
     };
-    match http2 {
-        Ok(Ok(false)) => http1::serve(wire, line, (pin!(leaving), drain)).await,
-        // Large, which connections of HTTP/1 need not be.
-        Ok(Ok(true)) => Box::pin(serve_http2(wire.take_raw(), line, drain)).await,
+    let http2 = match (http2, line.downstream.agreed) {
+        // Not what TLS agreed on; a farewell may be left out (RFC 9113, section 3.4).
+        (Ok(Ok(false)), Some(Version::HTTP_2)) => return,
+        (Ok(Ok(_)), Some(Version::HTTP_11)) => false,
+        (Ok(Ok(http2)), _) => http2,
         // Nothing was asked, so nothing is answered.
-        Ok(Err(_)) | Err(_) => {}
+        (Ok(Err(_)) | Err(_), _) => return,
+    };
+    if http2 {
+        // Large, which connections of HTTP/1 need not be.
+        Box::pin(serve_http2(wire.take_raw(), line, drain)).await;
+    } else {
+        http1::serve(wire, line, (pin!(leaving), drain)).await;
     }
 }
 

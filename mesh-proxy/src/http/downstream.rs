@@ -1,5 +1,6 @@
 //! What is known about a client's connection. No IO.
 
+use http::Version;
 use mesh_model::ConnectionFacts;
 use mesh_model::engine::Place;
 
@@ -17,6 +18,8 @@ pub struct Downstream {
     pub mesh_hop: bool,
     /// TLS ended at this proxy, so that the client's scheme is `https`.
     pub tls: bool,
+    /// The version of HTTP that both sides agreed on within TLS (RFC 7301). Nothing else is served then.
+    pub agreed: Option<Version>,
 }
 
 impl Downstream {

@@ -94,7 +94,7 @@ async fn by_name(
         stream.abort();
         return Err((Reason::NoRoute, format!("no listener serves the name {sni:?}")));
     };
-    let downstream = downstream(port, (&stream, peer), Some(Arc::clone(&sni)));
+    let mut downstream = downstream(port, (&stream, peer), Some(Arc::clone(&sni)));
     let stream = Rewound::new(ahead, stream);
     let flow = || Flow::at_gateway(cx, &port.gateway, (Protocol::Tls, peer), Some(&sni));
     if listener.tls == Some(ListenerTls::Passthrough) {
@@ -113,6 +113,7 @@ async fn by_name(
     let stream = cx.in_time(TlsAcceptor::from(config).accept(stream)).await;
     let stream = stream.map_err(|problem| (Reason::MalformedRequest, problem.to_string()))?;
     if listener.protocol == ListenerProtocol::Https {
+        downstream.agreed = super::http::agreed(stream.get_ref().1.alpn_protocol());
         super::http::http(cx, stream, downstream, drain).await;
         return Ok(());
     }
@@ -133,7 +134,7 @@ fn downstream(
         ConnectionFacts { source: peer.ip().to_canonical(), destination, peer: None, sni: sni.clone() };
     let tls = sni.is_some();
     let scope = Scope::Gateway { gateway: port.gateway.clone(), port: port.port, sni };
-    Downstream { facts, scope, mesh_hop: false, tls }
+    Downstream { facts, scope, mesh_hop: false, tls, agreed: None }
 }
 
 /// Ends when a listener is no longer in the snapshot.

@@ -2,11 +2,21 @@
 
 use std::rc::Rc;
 
+use http::Version;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Context;
 use crate::drain::{Phase, Signal};
 use crate::http::{Downstream, Woken, serve};
+
+/// The version of HTTP that a protocol of ALPN stands for (RFC 9113, section 3.2; RFC 7301, section 6).
+pub(crate) fn agreed(protocol: Option<&[u8]>) -> Option<Version> {
+    match protocol {
+        Some(b"h2") => Some(Version::HTTP_2),
+        Some(b"http/1.1") => Some(Version::HTTP_11),
+        _ => None,
+    }
+}
 
 /// Serves HTTP on a connection until it ends, its drain asks it to, or the deadline cuts it.
 pub(crate) async fn http<I>(cx: &Context, io: I, downstream: Downstream, drain: Signal)

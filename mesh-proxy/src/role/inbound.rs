@@ -170,7 +170,10 @@ where
         return cx.refuse(Reason::PolicyPending, &facts.source, &"the workload is not known");
     };
     let scope = Scope::Inbound { workload, application: at.application };
-    super::http::http(cx, stream, Downstream { facts, scope, mesh_hop, tls }, at.drain).await;
+    // The mark of a hop says HTTP/2.
+    let agreed = mesh_hop.then_some(http::Version::HTTP_2);
+    let downstream = Downstream { facts, scope, mesh_hop, tls, agreed };
+    super::http::http(cx, stream, downstream, at.drain).await;
 }
 
 /// What the services that lead to an address say about the protocol there.

@@ -148,7 +148,7 @@ async fn to_service(
         let facts = ConnectionFacts { source: peer.ip().to_canonical(), destination, peer: None, sni: None };
         let (client, namespace) = (facts.source, Arc::clone(&port.namespace));
         let scope = Scope::Outbound { client, service, port: dialled, namespace };
-        let downstream = Downstream { facts, scope, mesh_hop: false, tls: false };
+        let downstream = Downstream { facts, scope, mesh_hop: false, tls: false, agreed: None };
         super::http::http(cx, Rewound::new(ahead, stream), downstream, drain).await;
         return Ok(());
     }

@@ -199,21 +199,21 @@ fn facts() -> ConnectionFacts {
 
 pub(crate) fn gateway() -> Downstream {
     let scope = Scope::Gateway { gateway: name("edge"), port: 80, sni: None };
-    Downstream { facts: facts(), scope, mesh_hop: false, tls: false }
+    Downstream { facts: facts(), scope, mesh_hop: false, tls: false, agreed: None }
 }
 
 pub(crate) fn outbound(mesh: &SharedMesh, service: &str) -> Downstream {
     let service = Arc::clone(mesh.current().service(&name(service)).expect("the service exists"));
     let client = facts().source;
     let scope = Scope::Outbound { client, service, port: 80, namespace: "shop".into() };
-    Downstream { facts: facts(), scope, mesh_hop: false, tls: false }
+    Downstream { facts: facts(), scope, mesh_hop: false, tls: false, agreed: None }
 }
 
 pub(crate) fn inbound(of: &str, application: SocketAddr, peer: Option<&str>) -> Downstream {
     let peer = peer.map(crate::model::identity);
     let mesh_hop = peer.is_some();
     let scope = Scope::Inbound { workload: workload(of), application };
-    Downstream { facts: ConnectionFacts { peer, ..facts() }, scope, mesh_hop, tls: mesh_hop }
+    Downstream { facts: ConnectionFacts { peer, ..facts() }, scope, mesh_hop, tls: mesh_hop, agreed: None }
 }
 
 /// A client on one connection.

@@ -3,6 +3,7 @@
 mod binary;
 mod edge;
 mod end;
+mod h2spec;
 mod mesh;
 mod requests;
 mod strict;
