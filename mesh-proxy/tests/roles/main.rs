@@ -8,4 +8,6 @@ mod mesh;
 mod requests;
 mod strict;
 mod told;
+mod websocket;
+mod websocket_rows;
 mod world;
