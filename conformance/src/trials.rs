@@ -9,6 +9,7 @@ use crate::say;
 
 mod certificates;
 mod gateways;
+mod history;
 mod killed;
 mod scene;
 
@@ -24,7 +25,10 @@ const TRIALS: &[(&str, Trial)] = &[
     ("replicas, node ports and load balancers", gateways::exposure),
     ("a gateway that another controller takes over", gateways::taken_over),
     ("certificates that break", certificates::broken),
+    ("an object that older definitions let through", history::let_through),
     ("an API server that is killed", killed::api_server),
+    ("an API server that has forgotten", history::forgotten),
+    ("a state that was put back", history::put_back),
     ("a controller that is killed at writes", killed::controller),
     ("a leader that is killed", killed::leader),
 ];

@@ -1,8 +1,8 @@
 //! The objects of one kind, for ever: a list, then a watch, and again from where it was when the watch ends.
 //!
 //! A list that is older than what was seen before is refused: after a failover a server may show the past, and
-//! nothing is deleted because of it. When the state behind the server was put back for good, a restart takes
-//! it as the new beginning.
+//! nothing is deleted because of it. When the state behind the server was put back for good, everything is read anew
+//! as soon as the server counts as far as it did before; a restart takes it as the new beginning at once.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -80,20 +80,26 @@ impl Feed {
 
     /// Runs until nobody takes the updates.
     pub(super) async fn run(mut self) {
-        let mut from: Option<Arc<str>> = None;
+        let (mut from, mut broken): (Option<Arc<str>>, bool) = (None, false);
         while !self.updates.is_closed() {
             let outcome = match &from {
                 None => self.list().await.map(Some),
+                // Of what it knows less than was seen it would say nothing, whatever happens there meanwhile.
+                Some(_) if std::mem::take(&mut broken) && self.is_behind().await => Ok(None),
                 Some(version) => self.watch(Arc::clone(version)).await.map(Some),
             };
             match outcome {
-                Ok(version) => from = version,
+                Ok(version) => (from, broken) = (version, false),
                 Err(error) => {
+                    broken = true;
                     let kind = self.resource.kind.as_str();
                     self.signs.failed(kind, &error);
                     match self.pauses.is_first() {
                         true => tracing::warn!(kind, %error, "objects are not up to date; trying again"),
                         false => tracing::debug!(kind, %error, "objects are not up to date; trying again"),
+                    }
+                    if error.fault() == Fault::Gone {
+                        self.signs.counters.add(Count::WatchesForgotten, kind);
                     }
                     // Only a forgotten version needs everything anew.
                     from = Some(Arc::clone(&self.newest)).filter(|newest| {
@@ -105,6 +111,11 @@ impl Feed {
         }
     }
 
+    async fn is_behind(&self) -> bool {
+        let path = format!("{}?limit=1{}", self.resource.path(), selection(&self.resource));
+        is_behind(&self.api, &path, &self.newest).await
+    }
+
     /// Reads all objects. Returns the version of the list.
     async fn list(&mut self) -> Result<Arc<str>, CallError> {
         let mut items = Vec::new();
@@ -114,6 +125,7 @@ impl Feed {
             let mut page = self.api.get(&path).await?;
             let version: Arc<str> = text(&page, "/metadata/resourceVersion").into();
             if is_older(&version, &self.newest) {
+                self.signs.counters.add(Count::ListsRefused, self.resource.kind.as_str());
                 let text = format!("the list is of version {version}, and {} was seen before", self.newest);
                 return Err(CallError::new(path, Fault::Unavailable, text));
             }
@@ -188,6 +200,12 @@ impl Feed {
         let closed = |_| CallError::new(self.resource.path(), Fault::Unavailable, "nobody takes updates");
         self.updates.send(update).await.map_err(closed)
     }
+}
+
+/// Whether the server is at an older version than the newest that was seen. One that does not answer is not.
+pub(super) async fn is_behind(api: &Api, path: &str, newest: &str) -> bool {
+    let page = api.get(path).await;
+    page.is_ok_and(|page| is_older(text(&page, "/metadata/resourceVersion"), newest))
 }
 
 /// What is left out on the server's side: secrets of types that nothing here refers to.

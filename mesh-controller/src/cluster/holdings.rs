@@ -1,7 +1,8 @@
 //! All objects that are held, from the lists and events of every kind. Pure: the same events give the same
 //! snapshot in whatever order the kinds' streams are mixed.
 //!
-//! What is held never goes back in time: an object of an older version than the one that is held is ignored.
+//! What is held never goes back in time: an event of an older version than the one that is held is ignored. Lists come
+//! in order and are never older than what was seen; they are taken as they are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -63,7 +64,8 @@ impl Holdings {
                 let named: BTreeSet<&ObjectKey> = items.iter().map(|item| &item.key).collect();
                 let gone = self.of(kind).into_iter().filter(|key| !named.contains(key));
                 gone.collect::<Vec<_>>().iter().for_each(|key| self.remove(key));
-                items.into_iter().for_each(|item| self.set(item));
+                // What a list says is so, even where it names an older version: the server's state was put back.
+                items.into_iter().for_each(|item| self.replace(item));
                 self.listed.insert(kind);
             }
             Update::Set(item) => self.set(item),
@@ -90,10 +92,16 @@ impl Holdings {
         }
     }
 
-    /// An object that cannot be used leaves in force what was in force under its name.
     fn set(&mut self, item: Item) {
+        if !self.versions.get(&item.key).is_some_and(|held| is_older(&item.version, held)) {
+            self.replace(item);
+        }
+    }
+
+    /// An object that cannot be used leaves in force what was in force under its name.
+    fn replace(&mut self, item: Item) {
         let Item { key, version, stored, unusable, findings } = item;
-        if self.versions.get(&key).is_some_and(|held| is_older(&version, held) || *held == version) {
+        if self.versions.get(&key) == Some(&version) {
             return;
         }
         self.versions.insert(key.clone(), version);

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::client::{Api, CallError, Event, Fault};
-use super::feed::{Pauses, Signs};
+use super::feed::{Pauses, Signs, is_behind};
 use super::holdings::is_older;
 use crate::pods::Pod;
 use crate::serve::AbortOnDrop;
@@ -88,15 +88,19 @@ impl Pods {
 
 async fn follow(api: Api, messages: mpsc::Sender<Message>, signs: Signs) {
     let mut pauses = Pauses::default();
-    let (mut newest, mut listed) = (String::new(), false);
+    let (mut newest, mut listed, mut broken) = (String::new(), false, false);
     while !messages.is_closed() {
+        // Of what it knows less than was seen a server would say nothing, whatever happens there meanwhile.
+        if listed && std::mem::take(&mut broken) {
+            listed = !is_behind(&api, &format!("{PATH}?limit=1"), &newest).await;
+        }
         let outcome = match listed {
             false => list(&api, &messages, &mut newest).await,
             true => watch(&api, &messages, &mut newest).await,
         };
         match outcome {
             Ok(()) => {
-                listed = true;
+                (listed, broken) = (true, false);
                 pauses.reset();
                 signs.note(KIND, None);
             }
@@ -105,6 +109,7 @@ async fn follow(api: Api, messages: mpsc::Sender<Message>, signs: Signs) {
                 if pauses.is_first() {
                     tracing::warn!(%error, "pods are not up to date; trying again");
                 }
+                broken = true;
                 // Only a forgotten version needs everything anew.
                 listed = listed && error.fault() != Fault::Gone;
                 pauses.wait().await;

@@ -12,6 +12,8 @@ pub enum Count {
     GatewayFailures,
     /// Parts of gateways that the server took.
     GatewayWrites,
+    /// Lists that were older than what had been seen.
+    ListsRefused,
     /// Status writes that somebody else's write overtook.
     StatusConflicts,
     /// Status writes that failed and are tried again.
@@ -22,28 +24,34 @@ pub enum Count {
     StatusWrites,
     /// Watches that ended by an error and were begun again.
     WatchRestarts,
+    /// Watches whose version the server had forgotten, so that everything was read anew.
+    WatchesForgotten,
 }
 
 impl Count {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::GatewayFailures,
         Self::GatewayWrites,
+        Self::ListsRefused,
         Self::StatusConflicts,
         Self::StatusFailures,
         Self::StatusRefusals,
         Self::StatusWrites,
         Self::WatchRestarts,
+        Self::WatchesForgotten,
     ];
 
     const fn name(self) -> &'static str {
         match self {
             Self::GatewayFailures => "mesh_controller_gateway_failures_total",
             Self::GatewayWrites => "mesh_controller_gateway_writes_total",
+            Self::ListsRefused => "mesh_controller_lists_refused_total",
             Self::StatusConflicts => "mesh_controller_status_conflicts_total",
             Self::StatusFailures => "mesh_controller_status_failures_total",
             Self::StatusRefusals => "mesh_controller_status_refusals_total",
             Self::StatusWrites => "mesh_controller_status_writes_total",
             Self::WatchRestarts => "mesh_controller_watch_restarts_total",
+            Self::WatchesForgotten => "mesh_controller_watches_forgotten_total",
         }
     }
 
@@ -51,10 +59,12 @@ impl Count {
         match self {
             Self::GatewayFailures => "Parts of gateways that could not be applied, by kind.",
             Self::GatewayWrites => "Parts of gateways that were applied, by kind.",
+            Self::ListsRefused => "Lists that were older than what had been seen, by kind.",
             Self::StatusConflicts => "Status writes that another write overtook, by kind.",
             Self::StatusFailures => "Status writes that failed and are tried again, by kind.",
             Self::StatusRefusals => "Statuses that the API server refuses as they are, by kind.",
             Self::StatusWrites => "Statuses that were written, by kind.",
+            Self::WatchesForgotten => "Watches whose version the API server had forgotten, by kind.",
             Self::WatchRestarts => "Lists and watches that failed and were begun again, by kind.",
         }
     }

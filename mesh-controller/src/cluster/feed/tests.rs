@@ -113,6 +113,35 @@ async fn a_list_of_the_past_is_refused_and_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_was_put_back_is_read_anew_once_it_has_caught_up() {
+    let answers = vec![
+        list(5, &[map("x", 3)]),
+        fake::watch(&[event("MODIFIED", &map("x", 9))]),
+        fake::status(503),
+        list(7, &[]),
+        list(8, &[]),
+        list(12, &[map("x", 3), map("y", 11)]),
+    ];
+    let (updates, calls) = run(answers).await;
+    assert_eq!(updates, ["list x@3", "set x@9", "list x@3 y@11"]);
+    assert_eq!(asked(&calls), ["list", "watch 5", "watch 9", "list", "list", "list", "watch 12"]);
+    assert!(calls[3].query.contains("limit=1") && !calls[4].query.contains("limit=1&"), "{}", calls[4].query);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_broke_goes_on_at_a_server_that_knows_as_much() {
+    let answers = vec![
+        list(5, &[map("x", 3)]),
+        fake::status(503),
+        list(5, &[map("x", 3)]),
+        fake::watch(&[event("ADDED", &map("y", 6))]),
+    ];
+    let (updates, calls) = run(answers).await;
+    assert_eq!(updates, ["list x@3", "set y@6"]);
+    assert_eq!(asked(&calls), ["list", "watch 5", "list", "watch 5", "watch 6"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_busy_or_broken_server_is_asked_again_with_growing_pauses() {
     let begin = tokio::time::Instant::now();
     let failures = [429, 500, 503, 429, 500, 504, 403].map(fake::status);

@@ -54,6 +54,9 @@ fn nothing_that_is_held_goes_back_in_time() {
     assert_eq!(names(&mut holdings), ["x@12"]);
     holdings.take(Update::List(ObjectKind::ConfigMap, vec![map("z", 14)]));
     assert_eq!(names(&mut holdings), ["z@14"]);
+    // A list is never older than what was seen, but the state that it shows may have been put back.
+    holdings.take(Update::List(ObjectKind::ConfigMap, vec![map("z", 4), map("y", 15)]));
+    assert_eq!(names(&mut holdings), ["y@15", "z@4"]);
 }
 
 #[test]
