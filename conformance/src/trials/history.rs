@@ -14,6 +14,8 @@ use crate::cluster::{inside, kubectl};
 use crate::step::{output, wait_for};
 
 const CONTROLLER: &str = "service-mesh-controller --source=kubernetes";
+/// More versions than a server needs for itself in the time that a trial looks at it.
+const MANY: usize = 600;
 /// How soon the status of a bad object says so.
 const SOON: Duration = Duration::from_secs(2);
 
@@ -65,10 +67,8 @@ pub(super) fn put_back(scene: &Scene<'_>) -> anyhow::Result<()> {
     signal(scene, "etcd --data-dir", Signal::SIGCONT)?;
     copied?;
     // After this the server must count on for a while until it is where it was.
+    write(scene, "before", MANY)?;
     scene.apply(&route("lost", "http", "/lost", 302))?;
-    for n in 0..40 {
-        scene.kubectl(&["label", "gateway", "edge", "--overwrite", &format!("turn=t{n}")])?;
-    }
     scene.answers(80, "/lost", 302)?;
     let node = Pid::from_raw(scene.place.first_process().context("the node does not run")?);
     kill(node, Signal::SIGSTOP)?;
@@ -90,18 +90,21 @@ pub(super) fn put_back(scene: &Scene<'_>) -> anyhow::Result<()> {
         scene.answers_now(&format!("{url}{path}"), 302, &[]).context("while the server is behind")?;
     }
     // Anything that is written counts.
-    for n in 0..160 {
-        scene.kubectl(&["label", "gateway", "edge", "--overwrite", &format!("turn=u{n}")])?;
-        if n > 60 && scene.answers_now(&format!("{url}/lost"), 404, &[]).is_ok() {
-            break;
-        }
-    }
+    write(scene, "after", MANY)?;
     scene.answers(80, "/lost", 404)?;
     scene.apply(&route("next", "http", "/next", 302))?;
     for (path, status) in [("/next", 302), ("/stays", 302), ("/first", 301)] {
         scene.answers(80, path, status)?;
     }
     Ok(())
+}
+
+/// Writes this many objects that mean nothing.
+fn write(scene: &Scene<'_>, name: &str, count: usize) -> anyhow::Result<()> {
+    let map = |n: usize| {
+        format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}-{n}, namespace: trial}}\n")
+    };
+    scene.apply(&(0..count).map(map).collect::<String>())
 }
 
 /// Definitions without their rules let an object through that cannot be used: its status says so soon, what was in force

@@ -6,6 +6,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -37,9 +38,27 @@ type Taken = Result<(), CallError>;
 pub(super) struct Signs {
     pub(super) reading: watch::Sender<Reading>,
     pub(super) counters: Arc<Counters>,
+    /// The newest version of anything that was seen.
+    pub(super) newest: Arc<AtomicU64>,
 }
 
 impl Signs {
+    /// Notes a version of whatever kind.
+    pub(super) fn saw(&self, version: &str) {
+        if let Ok(version) = version.parse() {
+            self.newest.fetch_max(version, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the server is at an older version than the newest that was seen: then its state was put back, though a
+    /// kind that changes rarely may not show it. One that does not answer is not. Kinds may be kept in different places,
+    /// whose versions say nothing about each other: what follows from this is no more than another list.
+    pub(super) async fn is_behind(&self, api: &Api, path: &str) -> bool {
+        let page = api.get(path).await;
+        let version = page.ok().and_then(|page| text(&page, "/metadata/resourceVersion").parse::<u64>().ok());
+        version.is_some_and(|version| version < self.newest.load(Ordering::Relaxed))
+    }
+
     /// Counts a list or watch that failed. What passes by itself is no news.
     pub(super) fn failed(&self, kind: &'static str, error: &CallError) {
         self.counters.add(Count::WatchRestarts, kind);
@@ -113,7 +132,7 @@ impl Feed {
 
     async fn is_behind(&self) -> bool {
         let path = format!("{}?limit=1{}", self.resource.path(), selection(&self.resource));
-        is_behind(&self.api, &path, &self.newest).await
+        self.signs.is_behind(&self.api, &path).await
     }
 
     /// Reads all objects. Returns the version of the list.
@@ -135,6 +154,7 @@ impl Feed {
             let token = text(&page, "/metadata/continue");
             if token.is_empty() {
                 self.newest = Arc::clone(&version);
+                self.signs.saw(&version);
                 self.succeeded();
                 self.send(Update::List(self.resource.kind, items)).await?;
                 return Ok(version);
@@ -193,6 +213,7 @@ impl Feed {
     fn seen(&mut self, version: &Arc<str>) {
         if !is_older(version, &self.newest) {
             self.newest = Arc::clone(version);
+            self.signs.saw(version);
         }
     }
 
@@ -200,12 +221,6 @@ impl Feed {
         let closed = |_| CallError::new(self.resource.path(), Fault::Unavailable, "nobody takes updates");
         self.updates.send(update).await.map_err(closed)
     }
-}
-
-/// Whether the server is at an older version than the newest that was seen. One that does not answer is not.
-pub(super) async fn is_behind(api: &Api, path: &str, newest: &str) -> bool {
-    let page = api.get(path).await;
-    page.is_ok_and(|page| is_older(text(&page, "/metadata/resourceVersion"), newest))
 }
 
 /// What is left out on the server's side: secrets of types that nothing here refers to.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::client::{Api, CallError, Event, Fault};
-use super::feed::{Pauses, Signs, is_behind};
+use super::feed::{Pauses, Signs};
 use super::holdings::is_older;
 use crate::pods::Pod;
 use crate::serve::AbortOnDrop;
@@ -92,7 +92,7 @@ async fn follow(api: Api, messages: mpsc::Sender<Message>, signs: Signs) {
     while !messages.is_closed() {
         // Of what it knows less than was seen a server would say nothing, whatever happens there meanwhile.
         if listed && std::mem::take(&mut broken) {
-            listed = !is_behind(&api, &format!("{PATH}?limit=1"), &newest).await;
+            listed = !signs.is_behind(&api, &format!("{PATH}?limit=1")).await;
         }
         let outcome = match listed {
             false => list(&api, &messages, &mut newest).await,
@@ -100,6 +100,7 @@ async fn follow(api: Api, messages: mpsc::Sender<Message>, signs: Signs) {
         };
         match outcome {
             Ok(()) => {
+                signs.saw(&newest);
                 (listed, broken) = (true, false);
                 pauses.reset();
                 signs.note(KIND, None);

@@ -151,6 +151,9 @@ fn endpoints_must_be_addresses_of_the_slices_type() {
         ObjectKind::EndpointSlice,
         &[
             ("addressType: IPv4\nendpoints: [{addresses: [10.0.0.1]}]", ""),
+            // What a server says when there are none.
+            ("addressType: IPv4\nendpoints: null\nports: null", ""),
+            ("addressType: IPv4", ""),
             (
                 "addressType: IPv4\nendpoints: [{addresses: [\"::1\"]}]",
                 ".: every address must be of the slice's addressType",

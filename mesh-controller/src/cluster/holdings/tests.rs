@@ -81,6 +81,20 @@ fn a_broken_update_leaves_the_last_good_object_in_force() {
 }
 
 #[test]
+fn a_slice_whose_endpoints_are_all_gone_has_none() {
+    let kind = ObjectKind::EndpointSlice;
+    let slice = |version: u64, endpoints: Value| {
+        object(kind, "s", version, json!({"addressType": "IPv4", "endpoints": endpoints, "ports": null}))
+    };
+    let mut holdings = Holdings::default();
+    holdings.take(Update::Set(slice(1, json!([{"addresses": ["10.0.0.1"]}]))));
+    holdings.take(Update::Set(slice(2, Value::Null)));
+    let (snapshot, _) = holdings.snapshot();
+    let (_, held) = snapshot.store.all::<crate::objects::EndpointSlice>().next().expect("it is there");
+    assert!(held.endpoints.is_empty() && snapshot.findings.is_empty(), "{:?}", snapshot.findings);
+}
+
+#[test]
 fn a_kind_that_was_never_listed_is_missing() {
     let served: Served = [ObjectKind::ConfigMap, ObjectKind::Secret].map(resource).into_iter().collect();
     let mut holdings = Holdings::default();
