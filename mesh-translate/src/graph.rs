@@ -11,6 +11,7 @@ use mesh_model::{Delta, Finding, ObjectName, Resource, ResourceKey};
 
 use super::entry::{Changes, Entry};
 use super::fact::Fact;
+use super::few::Few;
 use super::found::Found;
 use super::node::{Index, Node, Read, Topic, indices, nodes};
 use super::output::Output;
@@ -34,25 +35,40 @@ pub(super) struct Inputs {
     pub(super) refused_policies: BTreeSet<ObjectName>,
     pub(super) refused_tls_policies: BTreeSet<ObjectName>,
     pub(super) time: Option<u64>,
-    pub(super) facts: BTreeMap<Topic, BTreeMap<Node, Fact>>,
+    pub(super) facts: BTreeMap<Topic, Few<Node, Fact>>,
 }
 
+/// What a node yielded and what it looked at, ordered, in as much room as it takes: there are two for each of
+/// thousands of routes.
 #[derive(Debug, Default)]
 struct Memo {
-    reads: BTreeSet<Read>,
-    output: Output,
-    /// Taken out of the output: one that says the same as before stays the same value, so that whoever keeps
-    /// thousands of them sees by the pointer which one is new.
-    statuses: Vec<Arc<ObjectStatus>>,
+    reads: Box<[Read]>,
+    facts: Box<[(Topic, Fact)]>,
+    resources: Box<[Resource]>,
+    findings: Box<[Finding]>,
+    /// One that says the same as before stays the same value, so that whoever keeps thousands of them sees by the
+    /// pointer which one is new.
+    statuses: Box<[Arc<ObjectStatus>]>,
 }
 
 impl Memo {
-    fn new(reads: BTreeSet<Read>, mut output: Output, old: &Self) -> Self {
-        let said = std::mem::take(&mut output.statuses);
+    fn new(reads: BTreeSet<Read>, output: Output, old: &Self) -> Self {
         let kept =
             |status: ObjectStatus| old.statuses.iter().find(|old| ***old == status).cloned().ok_or(status);
-        let statuses = said.into_iter().map(|status| kept(status).unwrap_or_else(Arc::new)).collect();
-        Self { reads, output, statuses }
+        let statuses = output.statuses.into_iter();
+        Self {
+            reads: reads.into_iter().collect(),
+            facts: output.facts.into_iter().collect(),
+            resources: output.resources.into(),
+            findings: output.findings.into(),
+            statuses: statuses.map(|status| kept(status).unwrap_or_else(Arc::new)).collect(),
+        }
+    }
+
+    /// What it says on a topic.
+    fn fact(&self, topic: &Topic) -> Option<&Fact> {
+        let at = self.facts.binary_search_by(|(of, _)| of.cmp(topic)).ok()?;
+        self.facts.get(at).map(|(_, fact)| fact)
     }
 }
 
@@ -61,7 +77,7 @@ impl Memo {
 pub struct Translator {
     inputs: Inputs,
     memos: BTreeMap<Node, Memo>,
-    readers: BTreeMap<Read, BTreeSet<Node>>,
+    readers: BTreeMap<Read, Few<Node, ()>>,
     resources: BTreeMap<ResourceKey, (Node, Resource)>,
     found: Found,
     evaluations: u64,
@@ -200,8 +216,8 @@ impl Translator {
     }
 
     fn touch(&self, read: &Read, dirty: &mut Dirty) {
-        let readers = self.readers.get(read).into_iter().flatten();
-        dirty.extend(readers.map(|node| (node.step(), node.clone())));
+        let readers = self.readers.get(read).into_iter().flat_map(Few::iter);
+        dirty.extend(readers.map(|(node, ())| (node.step(), node.clone())));
     }
 
     fn settle(&mut self, mut dirty: Dirty) -> Update {
@@ -218,14 +234,14 @@ impl Translator {
             let blank = Memo::default();
             let next = new.as_ref().unwrap_or(&blank);
             self.change_reads(&node, &old.reads, &next.reads);
-            self.change_resources(&node, &old.output, &next.output, &mut before);
-            for topic in self.change_facts(&node, &old.output, &next.output) {
+            self.change_resources(&node, &old.resources, &next.resources, &mut before);
+            for topic in self.change_facts(&node, &old, next) {
                 let mut woken = Dirty::new();
                 self.touch(&Read::Topic(topic), &mut woken);
                 debug_assert!(woken.iter().all(|(s, _)| *s > step), "{node:?} wakes an earlier step");
                 dirty.append(&mut woken);
             }
-            findings_changed |= self.found.replace(&old.output.findings, &next.output.findings);
+            findings_changed |= self.found.replace(&old.findings, &next.findings);
             change_statuses(&old.statuses, &next.statuses, &mut statuses);
             if let Some(memo) = new {
                 self.memos.insert(node, memo);
@@ -246,8 +262,9 @@ impl Translator {
         delta
     }
 
-    fn change_reads(&mut self, node: &Node, old: &BTreeSet<Read>, new: &BTreeSet<Read>) {
-        for read in old.difference(new) {
+    fn change_reads(&mut self, node: &Node, old: &[Read], new: &[Read]) {
+        let lacks = |all: &[Read], read: &Read| all.binary_search(read).is_err();
+        for read in old.iter().filter(|read| lacks(new, read)) {
             if let Some(readers) = self.readers.get_mut(read) {
                 readers.remove(node);
                 if readers.is_empty() {
@@ -255,36 +272,36 @@ impl Translator {
                 }
             }
         }
-        for read in new.difference(old) {
-            self.readers.entry(read.clone()).or_default().insert(node.clone());
+        for read in new.iter().filter(|read| lacks(old, read)) {
+            self.readers.entry(read.clone()).or_default().insert(node.clone(), ());
         }
     }
 
-    fn change_resources(&mut self, node: &Node, old: &Output, new: &Output, before: &mut Before) {
+    fn change_resources(&mut self, node: &Node, old: &[Resource], new: &[Resource], before: &mut Before) {
         let mut note = |resources: &BTreeMap<ResourceKey, (Node, Resource)>, key: &ResourceKey| {
             if !before.contains_key(key) {
                 before.insert(key.clone(), resources.get(key).map(|(_, r)| r.clone()));
             }
         };
-        for resource in &old.resources {
+        for resource in old {
             note(&self.resources, resource.key());
             if self.resources.get(resource.key()).is_some_and(|(owner, _)| owner == node) {
                 self.resources.remove(resource.key());
             }
         }
-        for resource in &new.resources {
+        for resource in new {
             note(&self.resources, resource.key());
             self.resources.insert(resource.key().clone(), (node.clone(), resource.clone()));
         }
     }
 
     /// Replaces what a node says and returns the topics on which it now says something else.
-    fn change_facts(&mut self, node: &Node, old: &Output, new: &Output) -> Vec<Topic> {
-        let topics: BTreeSet<&Topic> = old.facts.keys().chain(new.facts.keys()).collect();
+    fn change_facts(&mut self, node: &Node, old: &Memo, new: &Memo) -> Vec<Topic> {
+        let topics: BTreeSet<&Topic> = old.facts.iter().chain(&new.facts).map(|(topic, _)| topic).collect();
         let mut changed = Vec::new();
         for topic in topics {
-            let fact = new.facts.get(topic);
-            if old.facts.get(topic) == fact {
+            let fact = new.fact(topic);
+            if old.fact(topic) == fact {
                 continue;
             }
             changed.push(topic.clone());

@@ -12,6 +12,7 @@ mod class;
 mod entry;
 mod fact;
 mod feature;
+mod few;
 mod found;
 mod gateway;
 mod graph;

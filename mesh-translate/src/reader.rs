@@ -10,6 +10,7 @@ use super::Settings;
 use super::entry::Entry;
 use super::fact::Fact;
 use super::feature::Feature;
+use super::few::Few;
 use super::graph::Inputs;
 use super::node::{Index, Node, Read, Topic};
 use crate::local::Replica;
@@ -77,7 +78,7 @@ impl<'a> Reader<'a> {
     pub(super) fn facts(&self, topic: Topic) -> impl Iterator<Item = (&'a Node, &'a Fact)> {
         let found = self.inputs.facts.get(&topic);
         self.record(Read::Topic(topic));
-        found.into_iter().flatten()
+        found.into_iter().flat_map(Few::iter)
     }
 
     pub(super) fn pod(&self, name: &ObjectName) -> Option<&'a Pod> {
