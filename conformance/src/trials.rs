@@ -23,14 +23,16 @@ type Trial = fn(&Scene<'_>) -> anyhow::Result<()>;
 const TRIALS: &[(&str, Trial)] = &[
     ("ports that share a place without privileges", gateways::ports),
     ("replicas, node ports and load balancers", gateways::exposure),
+    ("proxies in the network of their node", gateways::host_network),
     ("a gateway that another controller takes over", gateways::taken_over),
     ("certificates that break", certificates::broken),
     ("an object that older definitions let through", history::let_through),
     ("an API server that is killed", killed::api_server),
     ("an API server that has forgotten", history::forgotten),
-    ("a state that was put back", history::put_back),
     ("a controller that is killed at writes", killed::controller),
     ("a leader that is killed", killed::leader),
+    // The parts of the cluster itself do not all recover from it.
+    ("a state that was put back", history::put_back),
 ];
 
 /// Tries all, or those whose words hold the text of `--only`.

@@ -21,7 +21,8 @@ shapes! {
 
     /// The settings of the proxies of a gateway; each has a default.
     pub default struct GatewayParametersSpec {
-        /// Whether the proxies use the network of their node.
+        /// Whether the proxies use the network of their node. A listener's port below 1024 is 10000 above there, and
+        /// a rollout takes a proxy away before its successor comes, so that one alone means a gap.
         pub host_network: bool,
         /// Labels that a node must have.
         pub node_selector: TextMap,

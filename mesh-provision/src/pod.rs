@@ -30,11 +30,13 @@ impl Build<'_> {
         let mut labels = self.labels.clone();
         // The proxies of a gateway are the mesh's own: their traffic is not captured.
         labels.insert("mesh.io/mode".to_owned(), "none".to_owned());
+        // Two proxies on one node cannot have the same ports of its network: the old one goes first.
+        let surge = u8::from(!parameters.is_some_and(|p| p.host_network));
         let mut spec = json!({
             "selector": { "matchLabels": selector(&self.plan.name.name, self.settings) },
             "strategy": {
                 "type": "RollingUpdate",
-                "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 },
+                "rollingUpdate": { "maxSurge": surge, "maxUnavailable": 1 - surge },
             },
             "template": {
                 "metadata": { "labels": labels, "annotations": annotations },

@@ -43,9 +43,7 @@ spec:
 "
         )
     };
-    scene.apply(include_str!("../../../config/crd/gatewayparameters.gateway.mesh.io.yaml"))?;
-    let established = ["wait", "--for=condition=Established", "crd/gatewayparameters.gateway.mesh.io"];
-    kubectl(scene.place, &established)?;
+    serve_parameters(scene)?;
     wait_for("the kind is served", LIMIT, || scene.apply(&parameters("NodePort")))?;
     wait_for("two replicas are ready", LIMIT, || {
         let ready = scene.get("deployment/edge-mesh")?["status"]["readyReplicas"].as_u64();
@@ -79,6 +77,41 @@ spec:
         ensure!(address == "192.0.2.10", "the address is {address}");
         Ok(())
     })
+}
+
+/// Proxies in the network of their node, before and after a rollout.
+pub(super) fn host_network(scene: &Scene<'_>) -> anyhow::Result<()> {
+    let parameters = "
+apiVersion: gateway.mesh.io/v1alpha1
+kind: GatewayParameters
+metadata: {name: edge, namespace: trial}
+spec: {hostNetwork: true}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: trial}
+spec:
+  gatewayClassName: mesh
+  infrastructure: {parametersRef: {group: gateway.mesh.io, kind: GatewayParameters, name: edge}}
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+";
+    serve_parameters(scene)?;
+    wait_for("the kind is served", LIMIT, || scene.apply(parameters))?;
+    let url = format!("http://{NODE}:10080/first");
+    for _ in 0..2 {
+        wait_for("the node's port answers", LIMIT, || scene.answers_now(&url, 301, &[]))?;
+        scene.programmed()?;
+        scene.answers(80, "/first", 301)?;
+        scene.kubectl(&["rollout", "restart", "deployment/edge-mesh"])?;
+        scene.kubectl(&["rollout", "status", "deployment/edge-mesh", "--timeout=120s"])?;
+    }
+    Ok(())
+}
+
+fn serve_parameters(scene: &Scene<'_>) -> anyhow::Result<()> {
+    scene.apply(include_str!("../../../config/crd/gatewayparameters.gateway.mesh.io.yaml"))?;
+    let established = ["wait", "--for=condition=Established", "crd/gatewayparameters.gateway.mesh.io"];
+    kubectl(scene.place, &established).map(drop)
 }
 
 /// A gateway whose class is another controller's: what we made goes, what is somebody else's stays.

@@ -51,12 +51,11 @@ impl Signs {
     }
 
     /// Whether the server is at an older version than the newest that was seen: then its state was put back, though a
-    /// kind that changes rarely may not show it. One that does not answer is not. Kinds may be kept in different places,
+    /// kind that changes rarely may not show it. Kinds may be kept in different places,
     /// whose versions say nothing about each other: what follows from this is no more than another list.
-    pub(super) async fn is_behind(&self, api: &Api, path: &str) -> bool {
-        let page = api.get(path).await;
-        let version = page.ok().and_then(|page| text(&page, "/metadata/resourceVersion").parse::<u64>().ok());
-        version.is_some_and(|version| version < self.newest.load(Ordering::Relaxed))
+    pub(super) async fn is_behind(&self, api: &Api, path: &str) -> Result<bool, CallError> {
+        let version = text(&api.get(path).await?, "/metadata/resourceVersion").parse::<u64>();
+        Ok(version.is_ok_and(|version| version < self.newest.load(Ordering::Relaxed)))
     }
 
     /// Counts a list or watch that failed. What passes by itself is no news.
@@ -104,7 +103,9 @@ impl Feed {
             let outcome = match &from {
                 None => self.list().await.map(Some),
                 // Of what it knows less than was seen it would say nothing, whatever happens there meanwhile.
-                Some(_) if std::mem::take(&mut broken) && self.is_behind().await => Ok(None),
+                Some(version) if broken => {
+                    self.is_behind().await.map(|behind| (!behind).then(|| Arc::clone(version)))
+                }
                 Some(version) => self.watch(Arc::clone(version)).await.map(Some),
             };
             match outcome {
@@ -130,7 +131,7 @@ impl Feed {
         }
     }
 
-    async fn is_behind(&self) -> bool {
+    async fn is_behind(&self) -> Result<bool, CallError> {
         let path = format!("{}?limit=1{}", self.resource.path(), selection(&self.resource));
         self.signs.is_behind(&self.api, &path).await
     }

@@ -90,18 +90,16 @@ async fn follow(api: Api, messages: mpsc::Sender<Message>, signs: Signs) {
     let mut pauses = Pauses::default();
     let (mut newest, mut listed, mut broken) = (String::new(), false, false);
     while !messages.is_closed() {
-        // Of what it knows less than was seen a server would say nothing, whatever happens there meanwhile.
-        if listed && std::mem::take(&mut broken) {
-            listed = !signs.is_behind(&api, &format!("{PATH}?limit=1")).await;
-        }
         let outcome = match listed {
-            false => list(&api, &messages, &mut newest).await,
-            true => watch(&api, &messages, &mut newest).await,
+            false => list(&api, &messages, &mut newest).await.map(|()| true),
+            // Of what it knows less than was seen a server would say nothing, whatever happens there meanwhile.
+            true if broken => signs.is_behind(&api, &format!("{PATH}?limit=1")).await.map(|behind| !behind),
+            true => watch(&api, &messages, &mut newest).await.map(|()| true),
         };
         match outcome {
-            Ok(()) => {
+            Ok(goes_on) => {
                 signs.saw(&newest);
-                (listed, broken) = (true, false);
+                (listed, broken) = (goes_on, false);
                 pauses.reset();
                 signs.note(KIND, None);
             }
