@@ -1,6 +1,9 @@
 //! gRPC over mesh TLS: accepted connections that carry their verified peer, and dialled ones. Which services
 //! run over them is not known here.
 
+mod strangers;
+
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,18 +15,21 @@ use mesh_model::SpiffeId;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
+use self::strangers::{Over, Stay, Strangers};
 use crate::tls::{PeerError, peer_identity, peer_name};
 
 /// The protocol of gRPC in ALPN.
 pub const ALPN: &[u8] = b"h2";
-/// Handshakes under way, and connections not yet taken, at a time; further connections wait in the kernel's queue.
-const HANDSHAKES: usize = 128;
+/// Handshakes under way and clients without a certificate at a time; one more, and the oldest has to go.
+const STRANGERS: usize = 512;
+/// How long a client without a certificate may stay: it has come to ask for its first one.
+const STAY: Duration = Duration::from_secs(60);
 /// How long a handshake, and a connection attempt, may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The pause after an accept that failed, as it does when file descriptors run out.
@@ -35,6 +41,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Accepted {
     stream: tokio_rustls::server::TlsStream<TcpStream>,
     peer: Option<SpiffeId>,
+    /// The place of a client without identity.
+    stay: Option<Stay>,
+    /// Why that client had to go.
+    over: Option<Over>,
 }
 
 impl Accepted {
@@ -42,9 +52,25 @@ impl Accepted {
     pub fn peer(&self) -> Option<&SpiffeId> {
         self.peer.as_ref()
     }
+
+    /// Ends when a client without identity has to go.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
+        if let Some(over) = self.over {
+            return Poll::Ready(over);
+        }
+        let Some(stay) = &mut self.stay else { return Poll::Pending };
+        let over = std::task::ready!(Pin::new(stay).poll(cx));
+        // Its place is free at once, also when the rest of the connection takes its time.
+        self.stay = None;
+        self.over = Some(over);
+        let address = self.stream.get_ref().0.peer_addr().ok();
+        tracing::warn!(?address, reason = %over, "a client was sent away");
+        Poll::Ready(over)
+    }
 }
 
-/// Accepts connections and does their handshakes, many at a time; those that fail are logged and dropped.
+/// Accepts connections and does their handshakes, many at a time; those that fail are logged and dropped. Clients
+/// that prove no identity stay for a minute at most, and none of them keeps others out.
 /// Ends when the stream is dropped. Must be called within a tokio runtime.
 pub fn incoming(
     listener: TcpListener,
@@ -56,9 +82,8 @@ pub fn incoming(
 }
 
 async fn accept(listener: TcpListener, acceptor: TlsAcceptor, accepted: mpsc::Sender<io::Result<Accepted>>) {
-    let places = Arc::new(Semaphore::new(HANDSHAKES));
+    let strangers = Strangers::new(STRANGERS);
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
         let (stream, address) = tokio::select! {
             () = accepted.closed() => return,
             result = listener.accept() => match result {
@@ -70,34 +95,36 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, accepted: mpsc::Se
                 }
             },
         };
-        let (acceptor, accepted) = (acceptor.clone(), accepted.clone());
+        let (acceptor, accepted, stay) = (acceptor.clone(), accepted.clone(), strangers.admit(HANDSHAKE));
         tokio::spawn(async move {
-            if let Some(connection) = handshake(acceptor, stream, address).await {
+            if let Some(connection) = handshake(acceptor, stream, (address, stay)).await {
                 // Nobody waits for it when the server has just stopped.
                 drop(accepted.send(Ok(connection)).await);
             }
-            drop(place);
         });
     }
 }
 
-async fn handshake(acceptor: TlsAcceptor, stream: TcpStream, address: SocketAddr) -> Option<Accepted> {
+async fn handshake(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    (address, mut stay): (SocketAddr, Stay),
+) -> Option<Accepted> {
     stream.set_nodelay(true).ok()?;
-    match timeout(HANDSHAKE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => {
-            let peer = peer_identity(stream.get_ref().1);
-            Some(Accepted { stream, peer })
-        }
-        Ok(Err(error)) => {
-            let reason = PeerError::of(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            tracing::warn!(%address, reason, "a peer was refused");
-            None
-        }
-        Err(_) => {
-            tracing::debug!(%address, "a handshake took too long");
-            None
-        }
-    }
+    let reason = tokio::select! {
+        over = &mut stay => over.to_string(),
+        accepted = acceptor.accept(stream) => match accepted {
+            Ok(stream) => {
+                let peer = peer_identity(stream.get_ref().1);
+                stay.extend(STAY);
+                let stay = peer.is_none().then_some(stay);
+                return Some(Accepted { stream, peer, stay, over: None });
+            }
+            Err(error) => PeerError::of(&error).map_or_else(|| error.to_string(), ToString::to_string),
+        },
+    };
+    tracing::warn!(%address, reason, "a peer was refused");
+    None
 }
 
 /// Opens a connection and verifies the peer. The error says why a peer was refused.
@@ -137,6 +164,9 @@ impl AsyncRead for Accepted {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Poll::Ready(over) = self.poll_over(cx) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, over)));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }

@@ -141,10 +141,15 @@ impl AdsService {
     ) -> Result<tonic::Response<Responses>, Status> {
         let shared = &self.0;
         let peer = peer(request.extensions());
+        let refused = |status: Status| {
+            let who = peer.as_ref().map(ToString::to_string);
+            tracing::warn!(peer = ?who, reason = status.message(), "a discovery stream was refused");
+            status
+        };
         if peer.is_none() && shared.config.peers == Peers::Identified {
-            return Err(Status::unauthenticated("a verified SPIFFE identity is needed"));
+            return Err(refused(Status::unauthenticated("a verified SPIFFE identity is needed")));
         }
-        let full = |_| Status::resource_exhausted("too many streams");
+        let full = |_| refused(Status::resource_exhausted("too many streams"));
         let place = shared.places.clone().try_acquire_owned().map_err(full)?;
         let ServerConfig { types, scope, limits, .. } = &shared.config;
         let session = ServerSession::new(types.clone(), scope.clone(), *limits, peer);

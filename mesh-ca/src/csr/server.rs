@@ -51,12 +51,14 @@ impl Shared {
     ) -> Result<IssueCertificateResponse, Status> {
         let busy = |_| Status::resource_exhausted("too many certificate requests at once");
         let _place = self.places.try_acquire().map_err(busy)?;
-        let key = super::parse(&asked.csr).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let key = super::parse(&asked.csr).map_err(|error| {
+            audit(peer.as_ref(), &error);
+            Status::invalid_argument(error.to_string())
+        })?;
         let token = Some(asked.attestation_token.as_str()).filter(|token| !token.is_empty());
         let evidence = Evidence { token, peer: peer.as_ref(), key: &key };
         let id = self.attestor.attest(evidence).await.map_err(|error| {
-            tracing::warn!(target: "mesh_ca::audit", peer = ?peer.as_ref().map(ToString::to_string), %error,
-                "certificate refused");
+            audit(peer.as_ref(), &error);
             refused(&error)
         })?;
         let ttl = Some(asked.ttl_seconds).filter(|ttl| *ttl > 0).map(Duration::from_secs);
@@ -75,6 +77,12 @@ impl Shared {
             ttl_seconds: issued.not_after.duration_since(now).unwrap_or_default().as_secs(),
         }
     }
+}
+
+/// Every refusal is told, with its reason.
+fn audit(peer: Option<&SpiffeId>, error: &dyn std::error::Error) {
+    let peer = peer.map(ToString::to_string);
+    tracing::warn!(target: "mesh_ca::audit", ?peer, %error, "certificate refused");
 }
 
 fn encoded(bundles: &TrustBundles) -> Vec<Bundle> {

@@ -2,7 +2,7 @@
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::fleet::Member;
 use crate::cache::Snapshot;
@@ -26,6 +26,8 @@ enum End {
     ByPeer,
     Closing,
     Protocol(ProtocolError),
+    /// A message that is no request, or too large to be read.
+    Unreadable(String),
 }
 
 impl Task {
@@ -43,8 +45,13 @@ impl Task {
             End::Broken => (None, "the connection broke".to_owned()),
             End::ByPeer => (None, "the peer ended the stream".to_owned()),
             End::Closing => (Some(Status::unavailable("the server is closing")), "closing".to_owned()),
+            End::Unreadable(reason) => (Some(Status::resource_exhausted(reason.clone())), reason),
             End::Protocol(error) => (Some(Status::resource_exhausted(error.to_string())), error.to_string()),
         };
+        if status.as_ref().is_some_and(|status| status.code() == Code::ResourceExhausted) {
+            let who = self.session.node().identity.as_ref().map(ToString::to_string);
+            tracing::warn!(peer = ?who, reason, "a discovery stream was ended");
+        }
         self.member.leave(reason);
         if let Some(status) = status {
             // A full channel means that the peer does not read; then it learns of the end by the reset.
@@ -86,7 +93,11 @@ impl Task {
     }
 
     fn request(&mut self, request: Result<Option<DeltaDiscoveryRequest>, Status>) -> Result<(), End> {
-        let request = request.map_err(|_| End::Broken)?.ok_or(End::ByPeer)?;
+        let end = |status: Status| match status.code() {
+            Code::OutOfRange => End::Unreadable(status.message().to_owned()),
+            _ => End::Broken,
+        };
+        let request = request.map_err(end)?.ok_or(End::ByPeer)?;
         let introduced = request.node.is_some();
         self.session.request(request).map_err(End::Protocol)?;
         if introduced {

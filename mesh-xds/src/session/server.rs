@@ -150,8 +150,11 @@ pub enum ProtocolError {
     /// A resource name is longer than [`MAX_NAME`].
     #[error("a resource name has {0} bytes; {MAX_NAME} are allowed")]
     NameTooLong(usize),
-    /// The stream subscribes to more than [`MAX_NAMES`] names.
-    #[error("more than {MAX_NAMES} names are subscribed")]
+    /// The node names itself at greater length than [`MAX_NAME`].
+    #[error("the node's name has {0} bytes; {MAX_NAME} are allowed")]
+    NodeTooLong(usize),
+    /// The stream subscribes to more than [`MAX_NAMES`] names, or claims to hold more.
+    #[error("more than {MAX_NAMES} names are subscribed or held")]
     TooManyNames,
 }
 
@@ -164,6 +167,8 @@ pub struct ServerSession {
     node: NodeScope,
     subscriptions: BTreeMap<usize, Subscription>,
     awaited: usize,
+    /// How many resources the client said it holds when it came.
+    claimed: usize,
     latest: Snapshot,
     planned: u64,
     round: Round,
@@ -183,6 +188,7 @@ impl ServerSession {
             node: NodeScope { identity, ..NodeScope::default() },
             subscriptions: BTreeMap::new(),
             awaited: 0,
+            claimed: 0,
             latest: Snapshot::default(),
             planned: 0,
             round: Round::default(),
@@ -210,7 +216,7 @@ impl ServerSession {
     pub fn request(&mut self, request: DeltaDiscoveryRequest) -> Result<(), ProtocolError> {
         let DeltaDiscoveryRequest { node, type_url, error_detail, response_nonce, .. } = &request;
         if let Some(node) = node {
-            self.introduce(node);
+            self.introduce(node)?;
         }
         let Some(rank) = self.types.rank(type_url) else {
             self.awaited = self.awaited.saturating_sub(1);
@@ -283,14 +289,19 @@ impl ServerSession {
         self.limits.resend_after * (1 << self.unanswered.min(4))
     }
 
-    fn introduce(&mut self, node: &Node) {
+    fn introduce(&mut self, node: &Node) -> Result<(), ProtocolError> {
         if !self.subscriptions.is_empty() {
-            return; // the first request of a stream says who speaks; scope and features stay as they were
+            return Ok(()); // the first request of a stream says who speaks; scope and features stay as they were
+        }
+        let longest = node.id.len().max(node.cluster.len());
+        if longest > MAX_NAME {
+            return Err(ProtocolError::NodeTooLong(longest));
         }
         self.node.id = node.id.clone();
         self.node.cluster = node.cluster.clone();
         self.node.features = node.features();
         self.awaited = node.announced();
+        Ok(())
     }
 
     fn subscribe(&mut self, rank: usize, request: DeltaDiscoveryRequest) -> Result<(), ProtocolError> {
@@ -299,6 +310,10 @@ impl ServerSession {
         let longest = names.into_iter().flatten().chain(initial).map(String::len).max();
         if let Some(length) = longest.filter(|length| *length > MAX_NAME) {
             return Err(ProtocolError::NameTooLong(length));
+        }
+        self.claimed = self.claimed.saturating_add(request.initial_resource_versions.len());
+        if self.claimed > MAX_NAMES {
+            return Err(ProtocolError::TooManyNames);
         }
         match self.subscriptions.get_mut(&rank) {
             Some(subscription) => subscription.edit(&request),
