@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 mod edit;
+mod edits;
 mod http1;
 mod instructions;
 mod load;
@@ -17,6 +18,8 @@ mod served;
 const USAGE: &str = "usage: cargo run --release -p bench -- WHAT
 
   edit MESHCTL N  from an edit of a file to traffic, beside N other routes
+  edits MESHCTL N RATE  what is lost of N requests each of HTTP/1, HTTP/2 and TCP, kept and closed, RATE a second,
+                  while routes are edited
   http1 MESHCTL   HTTP/1.1 keep-alive through a gateway: CPU per request as a ratio to a blind relay
   instructions MESHCTL  the same requests, in instructions of the gateway's process (needs valgrind)
   served KUBECONFIG N...  from a new HTTPRoute in a cluster to traffic, beside N other routes
@@ -38,6 +41,10 @@ fn run(words: &[&str]) -> io::Result<()> {
     match words {
         ["edit", binary, routes] => {
             edit::run(&PathBuf::from(binary), routes.parse().map_err(io::Error::other)?)
+        }
+        ["edits", binary, total, rate] => {
+            let [total, rate] = [total, rate].map(|number| number.parse().map_err(io::Error::other));
+            edits::run(&PathBuf::from(binary), total?, rate?)
         }
         ["http1", binary] => http1::run(&PathBuf::from(binary)),
         ["instructions", binary] => instructions::run(&PathBuf::from(binary)),
