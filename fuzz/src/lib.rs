@@ -31,6 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("path", model::path),
     ("resource_key", model::resource_key),
     ("sealed_store", peers::sealed_store),
+    ("session", wire::session),
     ("trace_context", peers::trace_context),
     ("xds_request", peers::xds_request),
     ("yaml", controller::yaml),

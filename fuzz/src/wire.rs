@@ -1,11 +1,14 @@
 //! Targets for what peers of the mesh send: request heads, resources on the wire, the last-good snapshot.
 
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
-use mesh_model::{Kind, path};
+use http::header::{COOKIE, SET_COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use mesh_model::{Endpoint, Kind, ObjectName, Origin, Session, SessionCarrier, SessionKey, SourceRef, path};
 use mesh_proxy::http::head::{self, Sender};
+use mesh_proxy::layers::session::{Sessions, Visit};
 use mesh_xds::lastgood::{self, FormatError, Held};
 use mesh_xds::{Key, native};
 
@@ -32,6 +35,41 @@ pub fn http_head(bytes: &[u8]) {
         }
         planted(parts.uri.query().is_some_and(|query| !matches!(query, "" | "x=1")));
     }
+}
+
+/// Lines of `Cookie`: nobody without the key makes a session, and what is told instead is one and short.
+pub fn session(bytes: &[u8]) {
+    let mut headers = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let Ok(value) = HeaderValue::from_bytes(line) else { return };
+        headers.append(COOKIE, value);
+    }
+    let cart = ObjectName::new("shop", "cart");
+    let session = Arc::new(Session {
+        source: SourceRef::new("Service", cart.clone(), Origin::Builtin),
+        carrier: SessionCarrier::Cookie {
+            name: "s".parse().expect("a name"),
+            path: "/".parse().expect("a path"),
+            permanent: false,
+        },
+        absolute_timeout: None,
+        keys: vec![SessionKey::new(*b"what no input can hold or guess!")],
+    });
+    let ready = [1, 2].map(|last| Endpoint {
+        address: ([10, 0, 0, last], 80).into(),
+        identity: None,
+        workload: Arc::from("cart"),
+        ready: true,
+        zone: None,
+    });
+    let sessions = Sessions::default();
+    let visit = Visit::new(&session, (&cart, 80), &headers, UNIX_EPOCH, false);
+    assert_eq!(sessions.held(&visit, &Arc::from(ready.clone())), None, "somebody made a session");
+    let mut answer = HeaderMap::new();
+    visit.mark((ready[0].address, "cart"), &mut answer);
+    let told = answer.get(SET_COOKIE).expect("a session is told");
+    assert!(answer.len() == 1 && told.len() < 250 && told.to_str().is_ok());
+    planted(visit.brought() > 1);
 }
 
 fn request(bytes: &[u8], version: Version) -> Option<Request<()>> {

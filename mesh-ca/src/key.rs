@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair, ParsedPublicKey,
@@ -94,6 +95,15 @@ impl PrivateKey {
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der).map_err(|_| KeyError::Private)?;
         let public = public_of(&pair);
         Ok(Self { pkcs8: Zeroizing::new(der.to_vec()), pair, public })
+    }
+
+    /// A secret for one purpose, from which the key cannot be found. Signatures are made of other bytes of it.
+    pub(crate) fn secret(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.pkcs8());
+        let tag = hmac::sign(&key, purpose.as_bytes());
+        let mut secret = Zeroizing::new([0; 32]);
+        secret.copy_from_slice(tag.as_ref());
+        secret
     }
 
     /// The key in PKCS#8. Handle with care: this is the secret itself.

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use mesh_model::{Delta, FieldPath, Finding, Kind, Mesh, ObjectName, Reason, Resource, ResourceKey};
+use mesh_model::{
+    Delta, FieldPath, Finding, Kind, Mesh, ObjectName, Reason, Resource, ResourceKey, SessionKey,
+};
 use mesh_rt::SharedClock;
 use mesh_xds::cache::{ResourceCache, TooLarge};
 use mesh_xds::native::Publisher;
@@ -131,6 +133,12 @@ impl Controller {
         self.snapshot = snapshot;
         self.update(Changes { refused_policies, refused_tls_policies, time: self.now(), ..changes }, moved);
         self.cache.mark_synced();
+    }
+
+    /// Takes the keys of the mesh that those of sessions are made of; the first one seals.
+    pub fn take_session_keys(&mut self, keys: Vec<SessionKey>) {
+        let changes = Changes { session_keys: Some(keys), time: self.now(), ..Changes::default() };
+        self.update(changes, Moved::default());
     }
 
     /// Takes pods in that are new, changed, or gone.

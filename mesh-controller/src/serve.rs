@@ -18,6 +18,7 @@ use mesh_xds::server::AdsService;
 use tokio::net::TcpListener;
 
 pub use counters::{Count, Counters};
+pub use own::session_keys;
 pub(crate) use own::{AbortOnDrop, listen_on, own_identity, roots_pem};
 pub use readiness::{Reading, Shown, readiness};
 pub use standalone::{Event, Standalone, StandaloneConfig, StandaloneError};

@@ -12,7 +12,7 @@ use mesh_controller::objects::ObjectKind;
 use mesh_controller::source::load;
 use mesh_controller::store::{ObjectStore, Stored};
 use mesh_controller::translate::{Changes, Entry, Settings, Translator, translate};
-use mesh_model::{Delta, ObjectName, Resource, ResourceKey};
+use mesh_model::{Delta, ObjectName, Resource, ResourceKey, SessionKey};
 use mesh_rt::random::Fast;
 
 const NOW: u64 = 1_798_761_600;
@@ -220,4 +220,37 @@ fn secrets_that_no_listener_shows_stay_here() {
     assert_eq!((shown("web"), shown("unused"), shown("wrong-key")), (true, false, false));
     let printed = serde_json::to_string(&translation).unwrap() + &format!("{translation:?}");
     assert!(!printed.contains("PRIVATE KEY"), "a key was printed");
+}
+
+#[test]
+fn new_keys_of_sessions_change_what_has_sessions_and_no_other_and_are_not_shown() {
+    let kept = route("kept", "a").replace("rules: [{", "rules: [{sessionPersistence: {cookie: {}}, ");
+    let policy = "apiVersion: gateway.networking.x-k8s.io/v1alpha1\nkind: XBackendTrafficPolicy\nmetadata: {name: p}\n\
+        spec: {targetRefs: [{group: '', kind: Service, name: b}], sessionPersistence: {cookie: {}}}\n---\n";
+    let text = format!("{EDGE}{}{}{}{kept}{policy}", service("a"), service("b"), route("plain", "a"));
+    let mut translator = Translator::new(Settings::default());
+    translator.update(Changes::of(entries(&text)));
+    let keys_of = |bytes: &[u8]| bytes.iter().map(|byte| SessionKey::new([*byte; 32])).collect::<Vec<_>>();
+    let mut take = |bytes: &[u8]| {
+        translator.update(Changes { session_keys: Some(keys_of(bytes)), ..Changes::default() }).delta
+    };
+    let delta = take(&[1]);
+    assert_eq!(keys(&delta), ["local/default/Route/kept", "local/default/Service/b"]);
+    let keys_in = |delta: &Delta| {
+        let of = |resource: &Resource| match resource {
+            Resource::Route(route) => route.rules[0].session.as_ref().map(|s| s.keys.clone()),
+            Resource::Service(service) => service.session.as_ref().map(|s| s.keys.clone()),
+            _ => None,
+        };
+        delta.set.iter().filter_map(of).flatten().collect::<Vec<_>>()
+    };
+    let first = keys_in(&delta);
+    assert_eq!(first.len(), 2);
+    assert_ne!(first[0], first[1], "each has a key of its own");
+    assert!(!first.contains(&SessionKey::new([1; 32])), "the mesh's key stays here");
+    assert_eq!(keys(&take(&[1])), Vec::<String>::new());
+    let rotated = keys_in(&take(&[2, 1]));
+    assert_eq!((rotated.len(), &rotated[1]), (4, &first[0]), "the old key opens what it sealed");
+    let printed = serde_json::to_string(&translator.translation()).unwrap();
+    assert!(!printed.contains("keys"), "{printed}");
 }

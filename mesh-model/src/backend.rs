@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::finding::Reason;
 use crate::identity::SpiffeId;
 use crate::name::{ObjectName, ResourceKey};
+use crate::session::Session;
 use crate::source::SourceRef;
 
 /// Most endpoints in one chunk.
@@ -82,6 +83,9 @@ pub struct Service {
     /// How many of its requests may be retries; the proxy's own limit when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_budget: Option<RetryBudget>,
+    /// Whether requests of one client stay with an endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Arc<Session>>,
 }
 
 /// A limit of retries (GEP-3388): a share of the requests of an interval, and some however few come.

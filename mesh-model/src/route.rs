@@ -10,6 +10,7 @@ use crate::filter::Filter;
 use crate::hostname::HostPattern;
 use crate::matcher::Match;
 use crate::name::{ObjectName, ResourceKey};
+use crate::session::Session;
 use crate::source::SourceRef;
 
 /// The kind of a route.
@@ -107,6 +108,9 @@ pub struct Rule {
     /// Retries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// Whether requests of one client stay with an endpoint, whatever the backend's service says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Arc<Session>>,
 }
 
 /// One route object.

@@ -134,6 +134,20 @@ impl Balancer {
         Some((loads.ready[chosen].clone(), InFlight(Rc::clone(load))))
     }
 
+    /// The endpoint at a place among the ready ones, for a request that belongs to it.
+    pub fn endpoint_at(
+        &self,
+        service: &ObjectName,
+        port: u16,
+        set: &EndpointSet,
+        place: usize,
+    ) -> Option<(Endpoint, InFlight)> {
+        let loads = self.loads(service, port, set);
+        let load = loads.counts.get(place)?;
+        load.set(load.get() + 1);
+        Some((loads.ready[place].clone(), InFlight(Rc::clone(load))))
+    }
+
     /// The loads of a set; counts of endpoints that stay are kept.
     fn loads(&self, service: &ObjectName, port: u16, set: &EndpointSet) -> Loads {
         let mut services = self.services.borrow_mut();

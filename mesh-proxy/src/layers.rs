@@ -1,12 +1,11 @@
 //! What happens to a request between its decision and its connection, one idea per file. A layer knows its
-//! filter and the head it changes; none knows another layer or the order of the stack.
+//! filter and the head it changes; none knows another layer or the order of the stack. What only edits heads is in
+//! mesh-filters.
 
 pub(crate) mod authorization;
 pub mod budget;
-pub mod cors;
 pub mod forward;
-pub mod headers;
 pub mod mirror;
-pub mod redirect;
 pub mod retry;
-pub mod rewrite;
+
+pub use mesh_filters::{cors, headers, redirect, rewrite, session};

@@ -10,6 +10,8 @@ mod model;
 mod net;
 #[path = "http_stack/routing.rs"]
 mod routing;
+#[path = "http_stack/sessions.rs"]
+mod sessions;
 #[path = "http_stack/streams.rs"]
 mod streams;
 #[path = "http_stack/strict.rs"]

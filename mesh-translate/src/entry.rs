@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mesh_model::{Finding, ObjectName, Origin, Severity, SourceRef};
+use mesh_model::{Finding, ObjectName, Origin, SessionKey, Severity, SourceRef};
 
 use crate::local::Replica;
 use crate::objects::{Object, ObjectKind};
@@ -82,6 +82,8 @@ pub struct Changes {
     /// As `refused_policies`, of policies for TLS towards backends. Until they can be read, no service of their
     /// namespaces is dialled that has no other policy.
     pub refused_tls_policies: Option<BTreeSet<ObjectName>>,
+    /// The keys of the mesh that those of sessions are made of, when they changed: the first one seals.
+    pub session_keys: Option<Vec<SessionKey>>,
     /// The present time in seconds since 1970, for the validity of certificates.
     pub time: Option<u64>,
 }

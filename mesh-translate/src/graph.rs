@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use mesh_model::{Delta, Finding, ObjectName, Resource, ResourceKey};
+use mesh_model::{Delta, Finding, ObjectName, Resource, ResourceKey, SessionKey};
 
 use super::entry::{Changes, Entry};
 use super::fact::Fact;
@@ -34,6 +34,7 @@ pub(super) struct Inputs {
     pub(super) replicas: BTreeMap<ObjectName, Vec<Replica>>,
     pub(super) refused_policies: BTreeSet<ObjectName>,
     pub(super) refused_tls_policies: BTreeSet<ObjectName>,
+    pub(super) session_keys: Vec<SessionKey>,
     pub(super) time: Option<u64>,
     pub(super) facts: BTreeMap<Topic, Few<Node, Fact>>,
 }
@@ -121,6 +122,10 @@ impl Translator {
                 self.touch(&Read::RefusedTls(name.namespace.to_string()), &mut dirty);
             }
             self.inputs.refused_tls_policies = refused;
+        }
+        if let Some(keys) = changes.session_keys.filter(|keys| *keys != self.inputs.session_keys) {
+            self.inputs.session_keys = keys;
+            self.touch(&Read::SessionKeys, &mut dirty);
         }
         if changes.time.is_some() && changes.time != self.inputs.time {
             self.inputs.time = changes.time;

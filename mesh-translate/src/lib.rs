@@ -25,6 +25,7 @@ mod policy;
 mod reader;
 mod route;
 mod service;
+mod session;
 mod suggest;
 mod target;
 mod telemetry;
@@ -34,16 +35,15 @@ mod workload;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use mesh_inject::{inject, pods};
 use mesh_model::{Delta, Finding, Resource, ResourceKey, TrustDomain};
+use mesh_objects as objects;
+use mesh_provision::{self as provision, names, status};
+use mesh_source::{self as source, store};
 use serde::Serialize;
 
 use crate::status::ObjectStatus;
 use crate::store::ObjectKey;
-
-use mesh_inject::{inject, pods};
-use mesh_objects as objects;
-use mesh_provision::{self as provision, names, status};
-use mesh_source::{self as source, store};
 
 pub use entry::{Changes, Entry, locate, refused_policies, refused_tls_policies};
 pub use feature::{Feature, UnknownFeature};

@@ -168,6 +168,8 @@ pub(super) enum Read {
     Pod(ObjectName),
     /// The pod at an address.
     PodAt(IpAddr),
+    /// The keys that those of sessions are made of.
+    SessionKeys,
     /// Policies for TLS of a namespace that cannot be read.
     RefusedTls(String),
     Replicas(ObjectName),

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use mesh_model::ObjectName;
+use mesh_model::{ObjectName, SessionKey};
 
 use super::Settings;
 use super::entry::Entry;
@@ -13,6 +13,7 @@ use super::feature::Feature;
 use super::few::Few;
 use super::graph::Inputs;
 use super::node::{Index, Node, Read, Topic};
+use super::session::keys_for;
 use crate::local::Replica;
 use crate::objects::meta::TextMap;
 use crate::objects::{Namespace, ObjectKind, ReferenceGrant, Service, Typed};
@@ -107,6 +108,12 @@ impl<'a> Reader<'a> {
     /// Whether a policy is written but cannot be read. A change wakes the policy's own node without a record.
     pub(super) fn is_refused_policy(&self, name: &ObjectName) -> bool {
         self.inputs.refused_policies.contains(name)
+    }
+
+    /// The keys of sessions of one route or service; none when nobody gave keys.
+    pub(super) fn session_keys(&self, purpose: &str) -> Vec<SessionKey> {
+        self.record(Read::SessionKeys);
+        keys_for(&self.inputs.session_keys, purpose)
     }
 
     /// Seconds since 1970; `None` when nobody told.

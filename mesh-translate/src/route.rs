@@ -105,10 +105,14 @@ pub(super) fn route(reader: &Reader<'_>, name: &RouteName) -> Option<Output> {
         }
     }
     status::report_losses(verdicts, (&losses, &attached), &mut report);
-    publish(name, verdicts, &attached, &groups, &mut output);
+    if outcome.rejected.is_none() {
+        publish(name, verdicts, &attached, &groups, &mut output);
+    }
     output.statuses = status::of_route(reader, (name, entry), (verdicts, &losses, &attached), &outcome);
     let hostnames = in_force(reader, entry, verdicts);
-    output.resources = groups.into_resources(name, entry, &hostnames);
+    if outcome.rejected.is_none() {
+        output.resources = groups.into_resources(name, entry, &hostnames);
+    }
     output.findings = report.findings;
     Some(output)
 }

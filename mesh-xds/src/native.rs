@@ -10,6 +10,7 @@ mod policy;
 mod publisher;
 mod route;
 mod service;
+mod session;
 mod stub;
 mod tls;
 mod workload;

@@ -30,12 +30,14 @@ const PRODUCT: &[(&str, &[&str])] = &[
     ("mesh-xds", &["mesh-rt", "mesh-model"]),
     ("mesh-ca", &["mesh-rt", "mesh-model"]),
     ("mesh-telemetry", &["mesh-rt", "mesh-model"]),
+    ("mesh-filters", &["mesh-model"]),
     (
         "mesh-proxy",
         &[
             "mesh-rt",
             "mesh-capture",
             "mesh-http1-tokio",
+            "mesh-filters",
             "mesh-model",
             "mesh-xds",
             "mesh-ca",

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use mesh_model::{SpiffeId, TrustDomain};
 use rustls_pki_types::CertificateDer;
+use zeroize::Zeroizing;
 
 use super::{AuthorityError, Policy};
 use crate::key::{PrivateKey, PublicKey};
@@ -124,6 +125,14 @@ impl Hierarchy {
     /// The trust domain that this hierarchy vouches for.
     pub fn trust_domain(&self) -> &TrustDomain {
         &self.trust_domain
+    }
+
+    /// Secrets for one purpose, one of each root: that of the root that signs first. Who shares the hierarchy has the
+    /// same ones; they come and go with their roots, and tell nothing about them.
+    pub fn secrets(&self, purpose: &str) -> Vec<Zeroizing<[u8; 32]>> {
+        let signing = self.roots.iter().filter(|root| root.is(Standing::Signing));
+        let others = self.roots.iter().filter(|root| !root.is(Standing::Signing));
+        signing.chain(others).map(|root| root.key.secret(purpose)).collect()
     }
 
     /// The roots to trust now.

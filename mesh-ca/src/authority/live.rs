@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mesh_model::{SpiffeId, TrustDomain};
 use mesh_rt::SharedClock;
 use rustls_pki_types::CertificateDer;
+use zeroize::Zeroizing;
 
 use super::{AuthorityError, Hierarchy, Policy, Status, Step, stored};
 use crate::key::{PrivateKey, PublicKey};
@@ -227,6 +228,11 @@ impl Authority {
         let bundles = self.trust.current();
         let own = bundles.of(&self.trust_domain()).cloned();
         own.expect("the authority publishes its own bundle")
+    }
+
+    /// Secrets for one purpose; see [`Hierarchy::secrets`]. They may change when the bundle does.
+    pub fn secrets(&self, purpose: &str) -> Vec<Zeroizing<[u8; 32]>> {
+        self.lock().secrets(purpose)
     }
 
     /// The live bundles: this authority's, replaced when its roots change, and those that others add.

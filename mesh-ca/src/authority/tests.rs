@@ -61,6 +61,25 @@ fn a_root_is_announced_then_signs_then_the_old_one_is_dropped() {
 }
 
 #[test]
+fn secrets_come_and_go_with_their_roots_and_that_of_the_signing_one_is_first() {
+    let (mut hierarchy, now) = (short_lived(), start());
+    let secrets = |hierarchy: &Hierarchy| hierarchy.secrets("a").iter().map(|s| **s).collect::<Vec<_>>();
+    let old = secrets(&hierarchy);
+    assert_eq!(old.len(), 1);
+    assert_ne!(old, hierarchy.secrets("b").iter().map(|s| **s).collect::<Vec<_>>());
+    hierarchy.rotate_root(now).unwrap();
+    let announced = secrets(&hierarchy);
+    assert_eq!((announced.len(), announced[0]), (2, old[0]), "what is new opens before it seals");
+    assert_eq!(hierarchy.tick(now + LEAF).unwrap(), [Step::SignWithRoot]);
+    assert_eq!(secrets(&hierarchy), [announced[1], announced[0]]);
+    hierarchy.tick(now + LEAF * 2 + SECOND).unwrap();
+    assert_eq!(secrets(&hierarchy), [announced[1]]);
+    let again = stored::decode(&stored::encode(&hierarchy), Policy::scaled(LEAF)).unwrap().0;
+    assert_eq!(secrets(&again), secrets(&hierarchy), "who shares the state has the same");
+    assert_ne!(secrets(&short_lived()), old);
+}
+
+#[test]
 fn an_issuer_is_replaced_at_half_of_its_life_and_forgotten_after_its_last_leaf() {
     let mut hierarchy = short_lived();
     assert_eq!(hierarchy.tick(start() + LEAF * 2 - SECOND).unwrap(), []);

@@ -30,7 +30,7 @@ use crate::controller::{Controller, View};
 use crate::inject::Injection;
 use crate::serve::{
     AbortOnDrop, Counters, Event, Reading, ServeError, Services, Shown, listen_on, own_identity, readiness,
-    serve,
+    serve, session_keys,
 };
 use crate::translate::{GatewayAddresses, Settings};
 
@@ -104,7 +104,8 @@ impl Cluster {
         let api = Api::connect().await.map_err(|error| ClusterError::Api(error.to_string()))?;
         let authority = open_authority(&api, &config, &clock).await?;
         let identity = SpiffeId::for_service_account(&config.trust_domain, &config.namespace, ACCOUNT)?;
-        let controller = Controller::new(settings(&config), clock.clone());
+        let mut controller = Controller::new(settings(&config), clock.clone());
+        controller.take_session_keys(session_keys(&authority));
         let counters: Arc<Counters> = Arc::default();
         let source = Source::start(api.clone(), Arc::clone(&counters));
         let pods = Pods::start(api.clone(), source.signs());
@@ -189,11 +190,11 @@ impl Cluster {
         ];
         let takes_part = election.is_some();
         tasks.extend(election.map(|election| AbortOnDrop::spawn(election.run())));
-        let fleet = ads.fleet().clone();
+        let told = (ads.fleet().clone(), Arc::clone(&authority));
         let services = Services { ads, authority, attestors: attestors(&access) };
         let outcome = tokio::select! {
             outcome = serve(listener, &peer, services, shutdown) => outcome.map_err(ClusterError::from),
-            () = follow(controller, (source, pods), fleet, &mut tell) => Ok(()),
+            () = follow(controller, (source, pods), told, &mut tell) => Ok(()),
         };
         drop(tasks);
         if takes_part {
@@ -255,12 +256,13 @@ fn attestors(access: &Access) -> Attestors {
 async fn follow(
     mut controller: Controller,
     (mut source, mut pods): (Source, Pods),
-    fleet: Fleet,
+    (fleet, authority): (Fleet, Arc<Authority>),
     tell: &mut impl FnMut(Event),
 ) {
     // Objects come after the first list of pods: with endpoints it must be known which of them are meshed.
     controller.take_pods(pods.next().await);
     let mut heard = fleet.watch();
+    let mut roots = authority.trust().subscribe();
     let mut reading = source.reading();
     let mut ticks = tokio::time::interval(TICK);
     let mut told: Option<Arc<[Finding]>> = None;
@@ -270,6 +272,7 @@ async fn follow(
             (snapshot, changed) = source.next() => controller.take_changed(snapshot, changed),
             changed = pods.next() => controller.take_pods(changed),
             Ok(()) = heard.changed() => controller.hear(&fleet),
+            Ok(()) = roots.changed() => controller.take_session_keys(session_keys(&authority)),
             Ok(()) = reading.changed() => {
                 let unread = unread(&reading.borrow_and_update());
                 controller.complain(unread);

@@ -8,7 +8,7 @@ use mesh_ca::rotate::InProcess;
 use mesh_ca::svid::TrustBundle;
 use mesh_ca::tls::PeerTls;
 use mesh_ca::{Authority, AuthorityError, Rotation, SvidSource};
-use mesh_model::SpiffeId;
+use mesh_model::{SessionKey, SpiffeId};
 use tokio::net::TcpListener;
 
 use crate::objects::scalar::base64_encode;
@@ -48,6 +48,12 @@ pub(crate) fn own_identity(
         rotation.run().await;
     });
     Ok((PeerTls::new(source, authority.trust()), renewing))
+}
+
+/// The keys that those of sessions are made of (GEP-1619). All replicas have the same ones, because they share the
+/// authority; a new root brings a new one, and the old one opens what it sealed until its root is gone.
+pub fn session_keys(authority: &Authority) -> Vec<SessionKey> {
+    authority.secrets("mesh.v1.Session").iter().map(|secret| SessionKey::new(**secret)).collect()
 }
 
 /// The roots as PEM, one after the other.

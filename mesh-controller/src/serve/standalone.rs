@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::readiness::{Shown, readiness};
 use super::tokens::{Tokens, replace};
-use super::{AbortOnDrop, ServeError, Services, listen_on, own_identity, roots_pem, serve};
+use super::{AbortOnDrop, ServeError, Services, listen_on, own_identity, roots_pem, serve, session_keys};
 use crate::controller::{Controller, View};
 use crate::source::{self, Snapshot, SourceError};
 use crate::translate::Settings;
@@ -119,6 +119,7 @@ impl Standalone {
         let authority = open_authority(&trust_domain, state.as_deref(), &clock)?;
         let settings = Settings { trust_domain: trust_domain.clone(), ..Settings::default() };
         let mut controller = Controller::new(settings, clock.clone());
+        controller.take_session_keys(session_keys(&authority));
         let mut snapshots = source::watch(&source)?;
         let first = snapshots.borrow_and_update().clone();
         controller.take(first);
@@ -232,7 +233,10 @@ impl Standalone {
                     // The watcher is gone; what is held stays in force.
                     Err(_) => watching = false,
                 },
-                Ok(()) = roots.changed() => self.keep_state(),
+                Ok(()) = roots.changed() => {
+                    self.controller.take_session_keys(session_keys(&self.authority));
+                    self.keep_state();
+                }
                 Ok(()) = heard.changed() => self.controller.hear(&fleet),
                 _ = ticks.tick() => {
                     self.controller.tick();

@@ -10,6 +10,7 @@ use crate::filter::{AuthProtocol, Filter};
 use crate::finding::Reason;
 use crate::mesh::Candidate;
 use crate::policy::Action;
+use crate::session::Session;
 
 /// Names one alternative of one rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -114,6 +115,9 @@ pub struct Decision {
     /// Limits of retries towards the backends.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub retry_budgets: Vec<String>,
+    /// What keeps requests of one client with an endpoint.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sessions: Vec<String>,
     /// The other rules of the host.
     pub passed_over: Vec<PassedOver>,
     /// Authorization at the destination, if it was asked for.
@@ -134,6 +138,7 @@ impl Decision {
             authorizers: Vec::new(),
             backends: Vec::new(),
             retry_budgets: Vec::new(),
+            sessions: Vec::new(),
             passed_over: Vec::new(),
             authorization: None,
         }
@@ -149,6 +154,14 @@ impl Decision {
         );
         if !self.retry_budgets.contains(&text) {
             self.retry_budgets.push(text);
+        }
+    }
+
+    /// Names what keeps requests with an endpoint of a service, once.
+    pub(super) fn keep(&mut self, session: &Session) {
+        let text = session.to_string();
+        if !self.sessions.contains(&text) {
+            self.sessions.push(text);
         }
     }
 
@@ -235,6 +248,9 @@ impl fmt::Display for Decision {
         }
         for budget in &self.retry_budgets {
             writeln!(f, "  retries   {budget}")?;
+        }
+        for session in &self.sessions {
+            writeln!(f, "  session   {session}")?;
         }
         for other in &self.passed_over {
             writeln!(f, "  not       {}: {}", other.route, other.because)?;

@@ -170,7 +170,7 @@ pub fn explain_route(mesh: &Mesh, place: Place<'_>, head: &RequestHead<'_>) -> D
         decision.passed_over.push(PassedOver { route: RouteRef::of(candidate), because });
     }
     decide(&mut decision, &routed);
-    limits(mesh, &mut decision, &routed);
+    of_services(mesh, &mut decision, &routed);
     decision
 }
 
@@ -193,17 +193,24 @@ fn decide(decision: &mut Decision, routed: &Routed) {
     }
 }
 
-/// Limits of retries towards what the request may reach.
-fn limits(mesh: &Mesh, decision: &mut Decision, routed: &Routed) {
+/// Limits of retries and sessions towards what the request may reach.
+fn of_services(mesh: &Mesh, decision: &mut Decision, routed: &Routed) {
     match routed {
         Routed::Refused { .. } => {}
-        Routed::Service { service, .. } => decision.limit(service),
+        Routed::Service { service, .. } => {
+            decision.limit(service);
+            service.session.iter().for_each(|session| decision.keep(session));
+        }
         Routed::Rule(candidate) => {
-            let targets = candidate.rule().backends.iter().filter_map(|backend| match &backend.target {
+            let rule = candidate.rule();
+            let targets = rule.backends.iter().filter_map(|backend| match &backend.target {
                 Target::Service { service, .. } => mesh.service(service),
                 Target::Invalid { .. } => None,
             });
-            targets.for_each(|service| decision.limit(service));
+            for service in targets {
+                decision.limit(service);
+                rule.session_to(Some(service)).into_iter().for_each(|session| decision.keep(session));
+            }
         }
     }
 }

@@ -314,6 +314,12 @@ impl Record {
         }
     }
 
+    /// The endpoint that was tried last, and the workload behind it.
+    pub(crate) fn endpoint(&self) -> Option<(SocketAddr, &str)> {
+        let workload = self.destination.as_ref().and_then(|to| to.workload.as_deref());
+        self.upstream.map(|address| (address, workload.unwrap_or_default()))
+    }
+
     pub(crate) fn failed(&mut self, error: &Error) {
         self.reason = error.meaning().reason;
     }

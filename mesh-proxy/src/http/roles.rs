@@ -11,7 +11,7 @@ use mesh_model::filter::Filter;
 use mesh_model::matcher::PathMatch;
 use mesh_model::mesh::Candidate;
 use mesh_model::route::Timeouts;
-use mesh_model::{Mesh, Reason, RouteKind};
+use mesh_model::{Mesh, ObjectName, Reason, RouteKind, Rule, Session};
 
 use super::answer;
 use super::asking::Asking;
@@ -24,10 +24,11 @@ use super::incoming::Incoming;
 use super::record::Record;
 use super::{head, names};
 use crate::layers::forward::{Chosen, Plan, forward, one_try_with};
+use crate::layers::session::Visit;
 use crate::layers::{cors, headers, mirror, redirect, rewrite};
 use crate::scope::Scope;
 use crate::upstream::{Connect, Security, Speaks, Upstream};
-use mesh_model::backend::Target;
+use mesh_model::backend::{Backend, Target};
 
 /// A request at a gateway: strict reading, one decision, the rule's filters, a backend.
 pub(super) async fn gateway<C: Connect>(
@@ -75,9 +76,12 @@ pub(super) async fn outbound<C: Connect>(
                 retry: None,
                 grpc: false,
                 scope: &line.downstream.scope,
+                visit: visit(line, service.session.as_ref(), (&service.name, port), &call.head.headers),
             };
             record.going_to(&plan.service);
-            forward(&line.stack, mesh, &mut call, &plan, record).await
+            let mut reply = forward(&line.stack, mesh, &mut call, &plan, record).await?;
+            remember(&plan, record, &mut reply);
+            Ok(reply)
         }
         Routed::Refused { .. } => Err(Error::Refused(http::StatusCode::NOT_FOUND, Reason::NoRoute)),
     }
@@ -169,9 +173,10 @@ async fn follow<C: Connect>(
     record: &mut Record,
 ) -> Result<Reply, Error> {
     record.followed(rule);
-    let filters = &rule.rule().filters;
+    let brought = brought(&mesh, rule.rule(), call);
+    let Rule { filters, backends, timeouts, retry, .. } = rule.rule();
     let mut marks = None;
-    let mut asking = Asking::new(rule.rule().timeouts);
+    let mut asking = Asking::new(*timeouts);
     for filter in filters {
         match filter {
             Filter::ExternalAuth(auth) => {
@@ -190,7 +195,6 @@ async fn follow<C: Connect>(
         }
     }
     let (route, place) = (&rule.route().key, rule.rule_index());
-    let backends = &rule.rule().backends;
     let backend = line.stack.balancer.backend(route, place, backends).ok_or(Error::NoBackend)?;
     // Before anything is copied: a refused request goes nowhere.
     if let Some(refusal) = asking.pass_all(line, &backend.filters, call, record).await? {
@@ -203,21 +207,52 @@ async fn follow<C: Connect>(
     }
     record.going_to(service);
     let mesh = if asking.asked { line.stack.mesh.current() } else { mesh };
+    let session = rule.rule().session_to(mesh.service(service).map(|service| &**service));
     let plan = Plan {
         service: service.clone(),
         port: *port,
         timeouts: asking.timeouts,
-        retry: rule.rule().retry.as_ref(),
+        retry: retry.as_ref(),
         grpc: rule.route().kind == RouteKind::Grpc,
         scope: &line.downstream.scope,
+        visit: visit(line, session, (service, *port), brought.as_ref().unwrap_or(&call.head.headers)),
     };
     let mut reply = forward(&line.stack, mesh, call, &plan, record).await?;
     after(backend.filters.iter().chain(filters), reply.headers_mut());
     asking.mark(reply.headers_mut());
-    if let Some(marks) = marks {
-        cors::mark(reply.headers_mut(), marks);
-    }
+    remember(&plan, record, &mut reply);
+    marks.into_iter().for_each(|marks| cors::mark(reply.headers_mut(), marks));
     Ok(reply)
+}
+
+/// What a request brings of its session with a port of a service.
+fn visit<C: Connect>(
+    line: &Line<C>,
+    session: Option<&Arc<Session>>,
+    backend: (&ObjectName, u16),
+    headers: &HeaderMap,
+) -> Option<Box<Visit>> {
+    let now = line.stack.observer.wall();
+    session.map(|session| Box::new(Visit::new(session, backend, headers, now, line.downstream.tls)))
+}
+
+/// What a client sent, where some backend of the rule may have a session with it and filters may change it.
+fn brought(mesh: &Mesh, rule: &Rule, call: &Call) -> Option<HeaderMap> {
+    let edits = |filter: &Filter| matches!(filter, Filter::ExternalAuth(_) | Filter::RequestHeaders(_));
+    let edited = rule.filters.iter().chain(rule.backends.iter().flat_map(|b| &b.filters)).any(edits);
+    let kept = |backend: &Backend| match &backend.target {
+        Target::Service { service, .. } => rule.session_to(mesh.service(service).map(|s| &**s)).is_some(),
+        Target::Invalid { .. } => false,
+    };
+    (edited && rule.backends.iter().any(kept)).then(|| call.head.headers.clone())
+}
+
+/// Tells a client its session with the endpoint that answered. After the filters, which are about what the
+/// backend says.
+fn remember(plan: &Plan<'_>, record: &Record, reply: &mut Reply) {
+    if let (Some(visit), Some(endpoint)) = (&plan.visit, record.endpoint()) {
+        visit.mark(endpoint, reply.headers_mut());
+    }
 }
 
 /// What filters do to an answer.

@@ -20,6 +20,7 @@ use crate::hashed::HashMap;
 use crate::layers::budget::Budgets;
 use crate::layers::mirror::UnderWay;
 use crate::layers::retry::Budget;
+use crate::layers::session::Sessions;
 use crate::pool::{self, Pool, SWEEP};
 use crate::scope::Scope;
 use crate::snapshot::SharedMesh;
@@ -86,6 +87,7 @@ pub struct Stack<C> {
     pub(crate) mesh: SharedMesh,
     pub(crate) pool: Pool<C>,
     pub(crate) balancer: Balancer,
+    pub(crate) sessions: Sessions,
     pub(crate) budget: Budget,
     pub(crate) budgets: Budgets,
     pub(crate) mirrors: UnderWay,
@@ -110,6 +112,7 @@ impl<C: Connect> Stack<C> {
             mesh: parts.mesh,
             pool: Pool::new(parts.connect, parts.pool, parts.telemetry.metrics.upstream_connects.clone()),
             balancer: Balancer::new(Fast::from_entropy()),
+            sessions: Sessions::default(),
             budget: Budget::default(),
             budgets: parts.budgets,
             mirrors: UnderWay::default(),

@@ -14,6 +14,7 @@ use mesh_model::route::{Retry, Timeouts};
 use mesh_model::{AppProtocol, Mesh, ObjectName, RetryBudget, Transport};
 
 use super::retry::{Next, Policy};
+use super::session::Visit;
 use crate::balance::InFlight;
 use crate::http::body::{Body, Replay, Tail};
 use crate::http::call::{Call, Head, Reply, Shape};
@@ -34,6 +35,8 @@ pub(crate) struct Plan<'r> {
     pub(crate) grpc: bool,
     /// Where the request entered.
     pub(crate) scope: &'r Scope,
+    /// The client's session with the service, where there may be one.
+    pub(crate) visit: Option<Box<Visit>>,
 }
 
 /// One endpoint, chosen for one try.
@@ -286,7 +289,11 @@ pub(crate) fn choose<C: Connect>(
     let service = mesh.service(&plan.service).ok_or(Error::NoBackend)?;
     let port = service.port(plan.port, Transport::Tcp).ok_or(Error::NoBackend)?;
     let set = mesh.endpoints(&plan.service, Transport::Tcp, plan.port).ok_or(Error::NoEndpoint)?;
-    let found = stack.balancer.endpoint(&plan.service, plan.port, set, tried);
+    let held = plan.visit.as_ref().and_then(|visit| stack.sessions.held(visit, set.ready()));
+    let found = match held.filter(|place| !tried.contains(&set.ready()[*place].address)) {
+        Some(place) => stack.balancer.endpoint_at(&plan.service, plan.port, set, place),
+        None => stack.balancer.endpoint(&plan.service, plan.port, set, tried),
+    };
     let (endpoint, in_flight) = found.ok_or(Error::NoEndpoint)?;
     let http2 = wants_http2(port.protocol, plan.grpc, shape);
     let upstream = upstream(mesh, plan, &endpoint, http2);

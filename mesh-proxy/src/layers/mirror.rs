@@ -103,7 +103,7 @@ async fn send<C: Connect>(
     body: Body,
 ) -> Result<(), Error> {
     let (timeouts, grpc) = (Timeouts::default(), shape.grpc);
-    let plan = Plan { service, port, timeouts, retry: None, grpc, scope: &scope };
+    let plan = Plan { service, port, timeouts, retry: None, grpc, scope: &scope, visit: None };
     let mesh = stack.mesh.current();
     let mut chosen = choose(&stack, &mesh, &plan, &shape, &[])?;
     drop(mesh);

@@ -73,6 +73,7 @@ pub(crate) fn meshed(
             addresses: Vec::new(),
             ports: vec![port],
             retry_budget: None,
+            session: None,
         })),
         Resource::EndpointChunk(Arc::new(EndpointChunk {
             key: ResourceKey::local_part(Kind::EndpointChunk, name(object), "80/0"),

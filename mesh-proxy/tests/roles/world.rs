@@ -138,6 +138,7 @@ pub(crate) fn service(object: &str, protocol: AppProtocol) -> Resource {
         addresses: Vec::new(),
         ports: vec![port(Transport::Tcp), port(Transport::Udp)],
         retry_budget: None,
+        session: None,
     }))
 }
 

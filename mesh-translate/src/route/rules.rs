@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use mesh_model::backend::{Backend, Target};
 use mesh_model::route::{Retry, Timeouts};
-use mesh_model::{FieldPath, Finding, Reason, Rule};
+use mesh_model::{FieldPath, Finding, Reason, Rule, Session};
 
 use super::super::entry::Entry;
 use super::super::feature::{Feature, off};
 use super::super::reader::Reader;
+use super::super::session::{self, Owner};
 use super::backend::{Reference, Side};
 use crate::objects::http::{HttpRetry, HttpTimeouts};
 use crate::objects::route::SessionPersistence;
@@ -22,6 +23,8 @@ pub(super) struct Outcome {
     pub(super) unresolved: Option<(Reason, String)>,
     /// The first thing in a rule that is not in force.
     pub(super) invalid: Option<(Reason, String)>,
+    /// Why nothing of the route is in force.
+    pub(super) rejected: Option<(Reason, String)>,
     /// How many rules are not in force as written.
     pub(super) bad_rules: usize,
     /// How many rules there are.
@@ -37,6 +40,7 @@ impl Outcome {
         self.findings.extend(other.findings);
         self.unresolved = self.unresolved.take().or(other.unresolved);
         self.invalid = self.invalid.take().or(other.invalid);
+        self.rejected = self.rejected.take().or(other.rejected);
         self.bad_rules = self.bad_rules.max(other.bad_rules);
         self.rules = self.rules.max(other.rules);
     }
@@ -142,7 +146,6 @@ impl<'r, 'a> Rules<'r, 'a> {
     fn http_rule(&mut self, rule: &HttpRouteRule, path: &FieldPath) -> Option<Rule> {
         let matches = self.http_matches(&rule.matches, &path.field("matches"));
         self.http_features(rule, path);
-        self.session(rule.session_persistence.as_ref(), path);
         let filters = self.http_filters(&rule.filters, &path.field("filters"));
         let answers = filters.iter().any(|filter| matches!(filter, mesh_model::filter::Filter::Redirect(_)));
         let list = path.field("backendRefs");
@@ -153,6 +156,8 @@ impl<'r, 'a> Rules<'r, 'a> {
             backends.push(self.backend(backend, filters, &path));
         }
         self.default_backend(answers, &mut backends);
+        let kept = (rule.session_persistence.as_ref(), rule.name.as_deref());
+        let session = self.session(kept, &backends, path);
         // A rule of which no alternative can be read must not match everything.
         if matches.is_empty() && !rule.matches.is_empty() {
             return None;
@@ -164,6 +169,7 @@ impl<'r, 'a> Rules<'r, 'a> {
             backends,
             timeouts: timeouts(rule.timeouts.as_ref()),
             retry: rule.retry.as_ref().map(retry),
+            session,
         })
     }
 
@@ -185,7 +191,6 @@ impl<'r, 'a> Rules<'r, 'a> {
 
     fn grpc_rule(&mut self, rule: &GrpcRouteRule, path: &FieldPath) -> Option<Rule> {
         let matches = self.grpc_matches(&rule.matches, &path.field("matches"));
-        self.session(rule.session_persistence.as_ref(), path);
         if rule.name.is_some() {
             self.needs(Feature::GrpcNamedRule, &path.field("name"));
         }
@@ -198,11 +203,13 @@ impl<'r, 'a> Rules<'r, 'a> {
             backends.push(self.backend(backend, filters, &path));
         }
         self.default_backend(false, &mut backends);
+        let kept = (rule.session_persistence.as_ref(), rule.name.as_deref());
+        let session = self.session(kept, &backends, path);
         if matches.is_empty() && !rule.matches.is_empty() {
             return None;
         }
         let name = rule.name.as_deref().map(Arc::from);
-        Some(Rule { name, matches, filters, backends, ..Rule::default() })
+        Some(Rule { name, matches, filters, backends, session, ..Rule::default() })
     }
 
     fn l4_rule(&mut self, rule: &L4Rule, path: &FieldPath) -> Option<Rule> {
@@ -232,12 +239,31 @@ impl<'r, 'a> Rules<'r, 'a> {
         }
     }
 
-    fn session(&mut self, session: Option<&SessionPersistence>, path: &FieldPath) {
-        if session.is_some() {
-            let path = path.field("sessionPersistence");
-            let message = "session persistence is not supported; requests are spread over all endpoints";
-            self.invalid((Reason::UnsupportedValue, &path), message.to_owned(), "remove it", false);
+    /// What keeps requests of one client with an endpoint. Without it the rule spreads them.
+    fn session(
+        &mut self,
+        (written, name): (Option<&SessionPersistence>, Option<&str>),
+        backends: &[Backend],
+        path: &FieldPath,
+    ) -> Option<Arc<Session>> {
+        let written = written?;
+        let field = path.field("sessionPersistence");
+        for backend in backends {
+            let Target::Service { service, .. } = &backend.target else { continue };
+            if let Some(message) = session::affine(self.reader, service) {
+                self.report(Reason::UnsupportedValue, &field, message.clone(), "remove one of the two");
+                self.outcome.rejected.get_or_insert((Reason::UnsupportedValue, message));
+            }
         }
+        let object = &self.entry.source;
+        let keyed = format!("{} {}", object.kind, object.object);
+        let named = format!("{keyed} {}", name.map_or_else(|| path.to_string(), str::to_owned));
+        let owner = Owner { source: object, keyed: &keyed, named: &named };
+        let read = session::session(self.reader, owner, written, &field);
+        read.map_err(|(path, message, right)| {
+            self.invalid((Reason::UnsupportedValue, &path), message, right, false);
+        })
+        .ok()
     }
 }
 

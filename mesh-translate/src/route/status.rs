@@ -47,6 +47,7 @@ fn conditions(
     let invalid = outcome.invalid.as_ref();
     let refused = match &verdict.places {
         Err(refusal) => Some(refusal.clone()),
+        Ok(_) if outcome.rejected.is_some() => outcome.rejected.clone(),
         Ok(places) => lost(places, losses, attached).or_else(|| {
             invalid.filter(|_| all_bad).map(|(_, message)| (Reason::UnsupportedValue, message.clone()))
         }),

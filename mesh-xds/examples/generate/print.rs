@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// Messages whose text form must not show their content.
-const SECRET: [&str; 2] = ["Certificate", "HeldResource"];
+const SECRET: [&str; 3] = ["Certificate", "HeldResource", "Session"];
 
 /// The Rust text of all messages in a folder.
 ///

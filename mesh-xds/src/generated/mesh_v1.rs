@@ -669,6 +669,9 @@ pub struct Rule {
     /// Retries.
     #[prost(message, optional, tag = "7")]
     pub retry: Option<Retry>,
+    /// Whether requests of one client stay with an endpoint.
+    #[prost(message, optional, tag = "8")]
+    pub session: Option<Session>,
 }
 
 /// Retries of a rule.
@@ -811,6 +814,9 @@ pub struct Service {
     /// How many of its requests may be retries. A receiver that does not know the field keeps its own limit.
     #[prost(message, optional, tag = "5")]
     pub retry_budget: Option<RetryBudget>,
+    /// Whether requests of one client stay with an endpoint. A receiver that does not know the field spreads them.
+    #[prost(message, optional, tag = "6")]
+    pub session: Option<Session>,
 }
 
 /// A limit of retries.
@@ -922,6 +928,56 @@ pub struct Endpoint {
     /// Its zone.
     #[prost(string, optional, tag = "5")]
     pub zone: Option<String>,
+}
+
+/// How requests of one client find the endpoint that served it first.
+/// Its text form leaves out the content.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+pub struct Session {
+    /// The object that says so.
+    #[prost(message, optional, tag = "1")]
+    pub source: Option<Source>,
+    /// Where the client keeps it. A receiver that knows none of these refuses the resource.
+    #[prost(oneof = "SessionCarrier", tags = "2, 3")]
+    pub carrier: Option<SessionCarrier>,
+    /// How long after its beginning it ends; absent for never.
+    #[prost(message, optional, tag = "4")]
+    pub absolute_timeout: Option<Span>,
+    /// Keys of 32 bytes; the first one seals, all of them open.
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    pub keys: Vec<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Session(redacted)")
+    }
+}
+
+/// Where the client keeps it. A receiver that knows none of these refuses the resource.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum SessionCarrier {
+    /// In a cookie.
+    #[prost(message, tag = "2")]
+    Cookie(SessionCookie),
+    /// In the header of this name.
+    #[prost(string, tag = "3")]
+    Header(String),
+}
+
+/// A cookie that carries a session.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SessionCookie {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// The paths that it is sent for.
+    #[prost(string, tag = "2")]
+    pub path: String,
+    /// Whether the client keeps it as long as the absolute timeout says.
+    #[prost(bool, tag = "3")]
+    pub permanent: bool,
 }
 
 /// A server certificate of listeners.

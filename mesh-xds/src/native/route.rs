@@ -10,7 +10,7 @@ use mesh_model::route::{Retry, Timeouts};
 use mesh_model::{Attachment, Kind, Route, RouteKind, Rule};
 
 use super::field::{Decoded, Within, each, each_parsed, needed, parsed, port, short, text, wrong};
-use super::{filter, meta};
+use super::{filter, meta, session};
 use crate::generated::mesh_v1 as wire;
 use crate::generated::mesh_v1::{MatchPath, NamedMatchValue};
 
@@ -99,6 +99,7 @@ fn encode_rule(rule: &Rule) -> wire::Rule {
         request_timeout: meta::encode_span(rule.timeouts.request),
         backend_request_timeout: meta::encode_span(rule.timeouts.backend_request),
         retry,
+        session: rule.session.as_deref().map(session::encode),
     }
 }
 
@@ -118,6 +119,7 @@ fn decode_rule(wire: wire::Rule) -> Decoded<Rule> {
             backend_request: meta::decode_span("backend_request_timeout", wire.backend_request_timeout)?,
         },
         retry: wire.retry.map(|wire| retry(wire).within("retry")).transpose()?,
+        session: wire.session.map(|wire| session::decode(wire).within("session")).transpose()?,
     })
 }
 

@@ -4,7 +4,7 @@ use mesh_model::backend::MAX_CHUNK;
 use mesh_model::{AppProtocol, Endpoint, EndpointChunk, Kind, RetryBudget, Service, ServicePort, Transport};
 
 use super::field::{Decoded, Within, each, each_parsed, needed, parsed, port, wrong};
-use super::meta;
+use super::{meta, session};
 use crate::generated::mesh_v1 as wire;
 
 pub(super) fn encode(service: &Service) -> wire::Service {
@@ -20,6 +20,7 @@ pub(super) fn encode(service: &Service) -> wire::Service {
         addresses: service.addresses.iter().map(ToString::to_string).collect(),
         ports: service.ports.iter().map(encode_port).collect(),
         retry_budget: service.retry_budget.as_ref().map(encode_budget),
+        session: service.session.as_deref().map(session::encode),
     }
 }
 
@@ -67,6 +68,7 @@ pub(super) fn decode(wire: wire::Service) -> Decoded<Service> {
         addresses: each_parsed("addresses", &wire.addresses)?,
         ports: each("ports", wire.ports, decode_port)?,
         retry_budget: wire.retry_budget.map(|b| decode_budget(b).within("retry_budget")).transpose()?,
+        session: wire.session.map(|wire| session::decode(wire).within("session")).transpose()?,
     })
 }
 

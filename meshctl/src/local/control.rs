@@ -10,7 +10,7 @@ use mesh_ca::tls::PeerTls;
 use mesh_ca::{Authority, SvidSource};
 use mesh_controller::controller::{Controller, View};
 use mesh_controller::local::Replica;
-use mesh_controller::serve::{Services, serve};
+use mesh_controller::serve::{Services, serve, session_keys};
 use mesh_controller::source;
 use mesh_controller::translate::Settings;
 use mesh_model::{ObjectName, SpiffeId, TrustDomain};
@@ -48,6 +48,7 @@ impl ControlPlane {
         let authority = Authority::in_memory(trust_domain.clone(), clock.clone())?;
         let mut controller = Controller::new(settings, clock.clone());
         let snapshots = source::watch(path).context("the files cannot be read")?;
+        controller.take_session_keys(session_keys(&authority));
         controller.take(snapshots.borrow().clone());
         let view = controller.watch();
         let ads = controller.ads();
@@ -70,7 +71,8 @@ impl ControlPlane {
                 tracing::error!(%error, "the control plane's port ended");
             }
         });
-        tokio::task::spawn_local(follow((controller, fleet), snapshots, changed, stop));
+        let told = (fleet, Arc::clone(&authority));
+        tokio::task::spawn_local(follow((controller, told), snapshots, changed, stop));
         Ok(Self { address, identity, authority, clock, view, replicas })
     }
 
@@ -83,15 +85,17 @@ impl ControlPlane {
 
 /// Feeds the controller with changes of files and of replicas, until the end.
 async fn follow(
-    (mut controller, fleet): (Controller, Fleet),
+    (mut controller, (fleet, authority)): (Controller, (Fleet, Arc<Authority>)),
     mut snapshots: watch::Receiver<source::Snapshot>,
     mut replicas: mpsc::UnboundedReceiver<(ObjectName, Vec<Replica>)>,
     stop: CancellationToken,
 ) {
     let mut heard = fleet.watch();
+    let mut roots = authority.trust().subscribe();
     loop {
         tokio::select! {
             Ok(()) = heard.changed() => controller.hear(&fleet),
+            Ok(()) = roots.changed() => controller.take_session_keys(session_keys(&authority)),
             changed = snapshots.changed() => match changed {
                 Ok(()) => {
                     let snapshot = snapshots.borrow_and_update().clone();

@@ -22,7 +22,7 @@ use mesh_model::tls::{PrivateKey, Roots, SubjectAltName};
 use mesh_model::{
     AppProtocol, Attachment, AuthorizationPolicy, BackendTls, Certificate, Endpoint, EndpointChunk, Listener,
     ListenerProtocol, ListenerTls, ObjectName, Resource, ResourceKey, RetryBudget, Route, RouteKind, Rule,
-    Service, ServicePort, SourceRef, Transport, Workload,
+    Service, ServicePort, Session, SessionCarrier, SessionKey, SourceRef, Transport, Workload,
 };
 
 use super::super::{decode, encode};
@@ -129,6 +129,12 @@ fn alternative(path: PathMatch, value: ValueMatch) -> Match {
     }
 }
 
+fn session(carrier: SessionCarrier) -> Arc<Session> {
+    let keys = [1, 2].map(|byte| SessionKey::new([byte; 32])).to_vec();
+    let (source, absolute_timeout) = (from_api("HTTPRoute"), Some(Duration::from_secs(300)));
+    Arc::new(Session { source, carrier, absolute_timeout, keys })
+}
+
 pub(super) fn route() -> Resource {
     let regex = || Regex::new("v[0-9]+").expect("valid");
     let invalid = Target::Invalid { reason: Reason::BackendNotFound, reference: "Service x".into() };
@@ -153,6 +159,7 @@ pub(super) fn route() -> Resource {
             backend_request: Some(Duration::from_secs(1)),
         },
         retry: Some(Retry { codes: vec![502, 503], attempts: 3, backoff: Some(Duration::from_millis(25)) }),
+        session: Some(session(SessionCarrier::Header("x-session".parse().expect("a header")))),
     };
     Resource::Route(Arc::new(Route {
         key: key("local/shop/Route/cart"),
@@ -200,6 +207,11 @@ fn service() -> Resource {
             least: 7,
             least_interval: Duration::from_millis(1500),
         }),
+        session: Some(session(SessionCarrier::Cookie {
+            name: "cart".parse().expect("a name"),
+            path: "/cart".parse().expect("a path"),
+            permanent: true,
+        })),
     }))
 }
 

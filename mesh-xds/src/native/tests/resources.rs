@@ -200,6 +200,25 @@ fn one_filter() -> Any<Filter> {
     .boxed()
 }
 
+fn session() -> Any<Arc<Session>> {
+    let cookie =
+        ("[A-Za-z0-9_.-]{1,8}", "/[a-z/]{0,8}", any::<bool>()).prop_map(|(name, path, permanent)| {
+            let (name, path) = (name.parse().expect("a name"), path.parse().expect("a path"));
+            SessionCarrier::Cookie { name, path, permanent }
+        });
+    let header = "x-[a-z0-9-]{1,6}".prop_filter("ours", |name| !name.starts_with("x-mesh"));
+    let header = header.prop_map(|name| SessionCarrier::Header(name.parse().expect("a header")));
+    let keys = vec(any::<[u8; 32]>().prop_map(SessionKey::new), 0..3);
+    let limit = (1..100_000u64).prop_map(Duration::from_millis);
+    (source(), prop_oneof![cookie, header], limit, any::<bool>(), keys)
+        .prop_map(|(source, carrier, limit, limited, keys)| {
+            let permanent = matches!(carrier, SessionCarrier::Cookie { permanent: true, .. });
+            let absolute_timeout = (limited || permanent).then_some(limit);
+            Arc::new(Session { source, carrier, absolute_timeout, keys })
+        })
+        .boxed()
+}
+
 fn rule() -> Any<Rule> {
     let backend = (target(), any::<u32>(), vec(one_filter(), 0..2))
         .prop_map(|(target, weight, filters)| Backend { target, weight, filters });
@@ -207,14 +226,16 @@ fn rule() -> Any<Rule> {
         .prop_map(|(codes, attempts, backoff)| Retry { codes, attempts, backoff }));
     let timeouts =
         (span(), span()).prop_map(|(request, backend_request)| Timeouts { request, backend_request });
-    (of(text()), vec(one_match(), 0..3), vec(one_filter(), 0..3), vec(backend, 0..3), timeouts, retry)
-        .prop_map(|(name, matches, filters, backends, timeouts, retry)| Rule {
+    let kept = of(session());
+    (of(text()), vec(one_match(), 0..3), vec(one_filter(), 0..3), vec(backend, 0..3), timeouts, (retry, kept))
+        .prop_map(|(name, matches, filters, backends, timeouts, (retry, session))| Rule {
             name,
             matches,
             filters,
             backends,
             timeouts,
             retry,
+            session,
         })
         .boxed()
 }
@@ -283,14 +304,16 @@ fn service() -> Any<Service> {
             least_interval,
         },
     );
-    (key(Kind::Service), source(), object(), vec(any::<IpAddr>(), 0..3), vec(port, 0..4), of(budget))
-        .prop_map(|(key, source, name, addresses, ports, retry_budget)| Service {
+    let addresses = vec(any::<IpAddr>(), 0..3);
+    (key(Kind::Service), source(), object(), addresses, vec(port, 0..4), of(budget), of(session()))
+        .prop_map(|(key, source, name, addresses, ports, retry_budget, session)| Service {
             key,
             source,
             name,
             addresses,
             ports,
             retry_budget,
+            session,
         })
         .boxed()
 }

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName};
 use mesh_model::filter::HeaderEdit;
 
-use crate::http::names;
+use crate::names;
 
 /// Edits headers. Headers that frame the message or that only the mesh may write stay as they are.
 pub fn apply(edit: &HeaderEdit, headers: &mut HeaderMap) {
@@ -19,7 +19,7 @@ pub fn apply(edit: &HeaderEdit, headers: &mut HeaderMap) {
 }
 
 /// Whether filters and services may change a header of this name.
-pub(crate) fn may_edit(name: &HeaderName) -> bool {
+pub fn may_edit(name: &HeaderName) -> bool {
     const FRAMING: [&str; 6] =
         ["connection", "content-length", "keep-alive", "te", "transfer-encoding", "upgrade"];
     !FRAMING.contains(&name.as_str()) && !names::is_ours(name.as_str())

@@ -21,13 +21,13 @@ pub static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-pr
 /// W3C trace context.
 pub static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Part of the HTTP/2 upgrade of RFC 7540, which RFC 9113 took back.
-pub(crate) static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+pub static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// The old spelling of `Connection` towards proxies.
-pub(crate) static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+pub static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 /// How long an idle connection is kept.
-pub(crate) static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+pub static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// The deadline of a gRPC call.
-pub(crate) static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+pub static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Prefix of the names that only proxies of the mesh may send.
 const OURS: &str = "x-mesh-";
@@ -44,7 +44,7 @@ const FORWARDED: [&str; 6] = [
 
 /// Whether only the mesh itself may send a header of this name. Underscores count as hyphens, as origins
 /// may read them so.
-pub(crate) fn is_ours(name: &str) -> bool {
+pub fn is_ours(name: &str) -> bool {
     let ours = |name: &str| name.starts_with(OURS) || name == CLIENT_IDENTITY.as_str();
     // Most names begin otherwise, which one byte tells.
     if !name.starts_with('x') {
@@ -54,7 +54,7 @@ pub(crate) fn is_ours(name: &str) -> bool {
 }
 
 /// Whether a header of this name speaks about the client.
-pub(crate) fn is_forwarded(name: &str) -> bool {
+pub fn is_forwarded(name: &str) -> bool {
     let named = |name: &str| FORWARDED.contains(&name);
     if !name.starts_with(['f', 'x']) {
         return false;
@@ -64,7 +64,7 @@ pub(crate) fn is_forwarded(name: &str) -> bool {
 
 /// Whether `Connection` may not name this header: removing it would change what the request means or who
 /// seems to send it.
-pub(crate) fn is_reserved(name: &str) -> bool {
+pub fn is_reserved(name: &str) -> bool {
     const MEANING: [&str; 9] = [
         "authorization",
         "content-length",
