@@ -18,6 +18,7 @@ mod step;
 mod suite;
 mod tools;
 mod trials;
+mod workloads;
 
 use arguments::Arguments;
 use config::Config;
@@ -43,6 +44,8 @@ const USAGE: &str = "usage: conformance TASK [OPTION...]
   features  each claimed feature is switched off once, and a test of it must fail then
             --name NAME, --only FEATURE,FEATURE
   meshed    what sidecars and policies do to pods of the running cluster; --name NAME
+  workloads kinds of workloads that meshes are known to break: headless, speaking first, permissive, rolled
+            --name NAME, --mode MODE (sidecar), --rollouts N (3)
   trials    what must hold beside upstream's tests: programs are killed, Secrets break, gateways change hands
             --name NAME, --only WORDS
   test      one cluster from nothing to nothing, all gateway and mesh tests, standard channel
@@ -94,6 +97,7 @@ fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
         "load" => load::run(&Arguments::read(words, load::OPTIONS)?),
         "suite" => suite::quick(config, &Arguments::read(words, suite::OPTIONS)?),
         "meshed" => meshed::run(config, &Arguments::read(words, meshed::OPTIONS)?),
+        "workloads" => workloads::run(config, &Arguments::read(words, workloads::OPTIONS)?),
         "trials" => trials::run(config, &Arguments::read(words, trials::OPTIONS)?),
         "test" => suite::once(config),
         "tool" => tool(config, words),

@@ -1,0 +1,252 @@
+//! Kinds of workloads that meshes are known to break: pods of a StatefulSet behind a headless service, servers that
+//! speak first, clients without an identity where they may come in, rollouts under load. Each check is one question to
+//! real pods; who may call whom by policy is `meshed`'s.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+
+use crate::arguments::Arguments;
+use crate::cluster::{Place, apply, kubectl};
+use crate::config::Config;
+use crate::step::wait_for;
+use crate::{images, say};
+
+pub(crate) const OPTIONS: &[&str] = &["name", "mode", "rollouts"];
+
+const NAMESPACE: &str = "--namespace=workloads";
+/// How long a change may take until it holds.
+const SOON: Duration = Duration::from_secs(60);
+/// Requests each second while pods are replaced, and how many for each rollout.
+const RATE: usize = 100;
+const FOR_EACH: usize = 1_500;
+
+/// A StatefulSet behind a headless service, the same pods behind a usual one, and a Deployment. The port `greeting` says
+/// nothing of its protocol, and its server speaks first.
+const OBJECTS: &str = r#"
+apiVersion: v1
+kind: Namespace
+metadata: {name: workloads, labels: {mesh.io/mode: MODE}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: member, namespace: workloads}
+spec:
+  clusterIP: None
+  selector: {app: member}
+  ports: [{name: http, port: 8080, appProtocol: http}, {name: greeting, port: 9091}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: greeter, namespace: workloads}
+spec:
+  selector: {app: member}
+  ports: [{name: greeting, port: 9091}, {name: tcp, port: 9090, appProtocol: tcp}]
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: member, namespace: workloads}
+spec:
+  serviceName: member
+  replicas: 2
+  selector: {matchLabels: {app: member}}
+  template:
+    metadata: {labels: {app: member}}
+    spec: &pod
+      containers:
+      - name: echo
+        image: registry.k8s.io/gateway-api/conformance/echo-advanced:v0.1.0
+        args: [--port=8080, --tcp=9090, --tcp=9091, --server-first=9091]
+        readinessProbe: {httpGet: {port: 8080, path: /}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: rolled, namespace: workloads}
+spec:
+  selector: {app: rolled}
+  ports: [{name: http, port: 80, targetPort: 8080, appProtocol: http}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: rolled, namespace: workloads}
+spec:
+  replicas: 2
+  strategy: {rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}
+  selector: {matchLabels: {app: rolled}}
+  template:
+    metadata: {labels: {app: rolled}}
+    spec:
+      containers:
+      - name: echo
+        image: registry.k8s.io/gateway-api/conformance/echo-advanced:v0.1.0
+        args: [--port=8080]
+        readinessProbe: {httpGet: {port: 8080, path: /}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: inside, namespace: workloads}
+spec:
+  containers: [{name: echo, image: "registry.k8s.io/gateway-api/conformance/echo-advanced:v0.1.0", args: [--port=8080]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: outside, namespace: workloads, labels: {mesh.io/mode: none}}
+spec:
+  containers: [{name: echo, image: "registry.k8s.io/gateway-api/conformance/echo-advanced:v0.1.0", args: [--port=8080]}]
+"#;
+
+/// Plain text may enter, except at one port.
+const PERMISSIVE: &str = r#"
+apiVersion: security.mesh.io/v1beta1
+kind: PeerAuthentication
+metadata: {name: some, namespace: workloads}
+spec:
+  selector: {matchLabels: {app: member}}
+  mtls: {mode: PERMISSIVE}
+  portLevelMtls: {"9090": {mode: STRICT}}
+"#;
+
+/// One check.
+type Check = fn(&Scene) -> anyhow::Result<()>;
+
+struct Scene {
+    place: Place,
+    rollouts: usize,
+}
+
+/// In a running cluster with our controller.
+///
+/// # Errors
+/// Names the checks that failed; the others are made all the same.
+pub(crate) fn run(config: &Config, given: &Arguments) -> anyhow::Result<()> {
+    let rollouts = given.get("rollouts").unwrap_or("3").parse().context("--rollouts is a number")?;
+    check(config, &given.place(config), (given.get("mode").unwrap_or("sidecar"), rollouts))
+}
+
+/// As [`run`], with pods of this mode and so many rollouts.
+///
+/// # Errors
+/// Names the checks that failed.
+pub(crate) fn check(config: &Config, place: &Place, (mode, rollouts): (&str, usize)) -> anyhow::Result<()> {
+    images::load(place, &images::of_mesh(config)?)?;
+    let scene = Scene { place: place.clone(), rollouts };
+    let outcome = scene.set_up(mode).and_then(|()| scene.judge());
+    kubectl(place, &["delete", "namespace", "workloads", "--ignore-not-found", "--wait=false"])?;
+    outcome
+}
+
+const CHECKS: &[(&str, Check)] = &[
+    ("a pod of a StatefulSet answers by its own name", Scene::by_own_name),
+    ("a headless service leads to its pods", Scene::by_headless_service),
+    ("no plain text reaches a pod past a headless service", Scene::no_plain_text),
+    ("a server that speaks first is heard", Scene::server_first),
+    ("where plain text may enter it does, except at a strict port", Scene::permissive),
+    ("and no more when the policy is gone", Scene::strict_again),
+    ("no request is lost while pods are replaced", Scene::rolled),
+];
+
+impl Scene {
+    fn set_up(&self, mode: &str) -> anyhow::Result<()> {
+        let definition = std::fs::read_to_string(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../config/crd/peerauthentications.security.mesh.io.yaml"
+        ))?;
+        apply(&self.place, &definition)?;
+        apply(&self.place, &OBJECTS.replace("MODE", mode).replace("&pod", ""))?;
+        for what in ["statefulset/member", "deployment/rolled"] {
+            kubectl(&self.place, &[NAMESPACE, "rollout", "status", what, "--timeout=120s"])?;
+        }
+        let ready = [NAMESPACE, "wait", "pod", "--all", "--for=condition=Ready", "--timeout=120s"];
+        kubectl(&self.place, &ready).map(drop)
+    }
+
+    fn judge(&self) -> anyhow::Result<()> {
+        let mut failed = Vec::new();
+        for (shows, check) in CHECKS {
+            match check(self) {
+                Ok(()) => say(&format!("pass {shows}")),
+                Err(error) => {
+                    say(&format!("FAIL {shows}: {error:#}"));
+                    failed.push(*shows);
+                }
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join("; ")) }
+    }
+
+    /// What the client in a pod prints.
+    fn ask(&self, from: &str, words: &[&str]) -> anyhow::Result<String> {
+        let base = [NAMESPACE, "exec", from, "-c", "echo", "--", "client", "--timeout=5s"];
+        kubectl(&self.place, &[&base, words].concat())
+    }
+
+    fn answers(&self, from: &str, url: &str) -> anyhow::Result<String> {
+        let said = self.ask(from, &[url])?;
+        ensure!(said.contains("StatusCode=200"), "{url} from {from}: {said}");
+        Ok(said)
+    }
+
+    fn is_refused(&self, from: &str, url: &str) -> anyhow::Result<()> {
+        match self.ask(from, &[url]) {
+            Ok(said) if said.contains("StatusCode=200") => bail!("{url} answers {from}"),
+            _ => Ok(()),
+        }
+    }
+
+    fn by_own_name(&self) -> anyhow::Result<()> {
+        for n in 0..2 {
+            let said = self.answers("inside", &format!("http://member-{n}.member:8080"))?;
+            ensure!(said.contains(&format!("Hostname=member-{n}")), "another one answered: {said}");
+        }
+        Ok(())
+    }
+
+    fn by_headless_service(&self) -> anyhow::Result<()> {
+        self.answers("inside", "http://member:8080").map(drop)
+    }
+
+    fn no_plain_text(&self) -> anyhow::Result<()> {
+        self.is_refused("outside", "http://member-0.member:8080")?;
+        self.is_refused("outside", "tcp://member-0.member:9091")
+    }
+
+    fn server_first(&self) -> anyhow::Result<()> {
+        for url in ["tcp://greeter:9091", "tcp://member:9091", "tcp://greeter:9090"] {
+            self.answers("inside", url)?;
+        }
+        Ok(())
+    }
+
+    fn permissive(&self) -> anyhow::Result<()> {
+        wait_for("the kind is served", SOON, || apply(&self.place, PERMISSIVE))?;
+        wait_for("plain text enters", SOON, || self.answers("outside", "http://member-0.member:8080"))?;
+        self.answers("outside", "tcp://greeter:9091")?;
+        self.is_refused("outside", "tcp://greeter:9090")?;
+        // Whoever has an identity goes on showing it.
+        self.answers("inside", "http://member-0.member:8080")?;
+        self.answers("inside", "tcp://greeter:9090").map(drop)
+    }
+
+    fn strict_again(&self) -> anyhow::Result<()> {
+        kubectl(&self.place, &[NAMESPACE, "delete", "peerauthentication", "some"])?;
+        wait_for("plain text is refused", SOON, || self.is_refused("outside", "http://member-0.member:8080"))
+    }
+
+    /// One client, kept connections, no second try of its own; every pod is replaced again and again.
+    fn rolled(&self) -> anyhow::Result<()> {
+        for n in 1..=self.rollouts {
+            let (rate, count) = (format!("--qps={RATE}"), format!("--count={FOR_EACH}"));
+            let asking = std::thread::scope(|scope| {
+                let asking = scope.spawn(|| self.ask("inside", &["http://rolled", &rate, &count]));
+                let restart = [NAMESPACE, "rollout", "restart", "deployment/rolled"];
+                let done = [NAMESPACE, "rollout", "status", "deployment/rolled", "--timeout=120s"];
+                let rolled = kubectl(&self.place, &restart).and_then(|_| kubectl(&self.place, &done));
+                let said = asking.join().map_err(|_| anyhow::anyhow!("the client's thread ended badly"))?;
+                rolled.and(said)
+            })?;
+            let good = asking.matches("StatusCode=200").count();
+            ensure!(good == FOR_EACH, "rollout {n}: {good} of {FOR_EACH} requests were answered well");
+        }
+        Ok(())
+    }
+}
