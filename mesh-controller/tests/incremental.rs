@@ -254,3 +254,22 @@ fn new_keys_of_sessions_change_what_has_sessions_and_no_other_and_are_not_shown(
     let printed = serde_json::to_string(&translator.translation()).unwrap();
     assert!(!printed.contains("keys"), "{printed}");
 }
+
+#[test]
+fn a_gateway_that_becomes_a_default_one_takes_the_routes_that_ask_for_it_and_gives_them_back() {
+    let asks = route("asks", "a").replace("  parentRefs: [{name: edge}]", "  useDefaultGateways: All");
+    let text = format!("{EDGE}{}{asks}{}", service("a"), route("names", "a"));
+    let mut translator = Translator::new(Settings::default());
+    translator.update(Changes::of(entries(&text)));
+    let default = EDGE.replace("  gatewayClassName", "  defaultScope: All\n  gatewayClassName");
+    let taken = translator.update(Changes::of(entries(&default)));
+    assert_eq!(keys(&taken.delta), ["local/default/Route/asks"]);
+    let given_back = translator.update(Changes::of(entries(EDGE)));
+    assert_eq!(keys(&given_back.delta), ["-local/default/Route/asks"]);
+    let gone = Changes {
+        objects: vec![(ObjectKind::Gateway, ObjectName::new("default", "edge"), None)],
+        ..Changes::default()
+    };
+    translator.update(Changes::of(entries(&default)));
+    assert!(keys(&translator.update(gone).delta).contains(&"-local/default/Route/asks".to_owned()));
+}

@@ -80,11 +80,19 @@ pub(super) struct Loss {
     pub(super) message: String,
 }
 
+/// How a route names a parent.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Named {
+    /// By `spec.useDefaultGateways`: this gateway is a default one (GEP-3793).
+    ByDefault(ObjectName),
+    /// By the reference at this place in `spec.parentRefs`.
+    InPlace(usize),
+}
+
 /// What became of one parent reference.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ParentVerdict {
-    /// Its place in `spec.parentRefs`.
-    pub(super) index: usize,
+    pub(super) named: Named,
     /// Whether it names a service rather than listeners.
     pub(super) mesh: bool,
     /// Where the route may attach, or why nowhere.

@@ -153,9 +153,6 @@ fn check_gateway(reader: &Reader<'_>, object: &Gateway, report: &mut Report) -> 
             report.error(Reason::AddressNotUsable, &path.field("value"), message, "leave the value out");
         }
     }
-    if object.spec.default_scope.is_some_and(|scope| scope == crate::objects::route::DefaultScope::All) {
-        report.unsupported(&FieldPath::from("spec.defaultScope"), "a default gateway");
-    }
     refused
 }
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use mesh_model::{ObjectName, RouteKind};
 
 use super::entry::Entry;
+use crate::objects::route::DefaultScope;
 use crate::objects::{Object, ObjectKind, ParentReference, group};
 
 /// A route object of any kind.
@@ -138,6 +139,8 @@ pub(super) enum Topic {
 /// Objects that are found together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Index {
+    /// Gateways that take routes which name none (GEP-3793).
+    DefaultGateways,
     /// Gateways of a namespace.
     Gateways(String),
     /// Grants of a namespace.
@@ -193,7 +196,13 @@ pub(super) fn indices(entry: &Entry) -> Vec<Index> {
             let service = slice.metadata.labels.get(SERVICE_NAME);
             service.map(|s| Index::Slices(ObjectName::new(namespace, s.as_str()))).into_iter().collect()
         }
-        Object::Gateway(_) => vec![Index::Gateways(namespace)],
+        Object::Gateway(gateway) => {
+            let default = gateway.spec.default_scope == Some(DefaultScope::All);
+            [Index::Gateways(namespace)]
+                .into_iter()
+                .chain(default.then_some(Index::DefaultGateways))
+                .collect()
+        }
         Object::ListenerSet(set) => {
             let parent = &set.spec.parent_ref;
             let namespace = parent.namespace.clone().unwrap_or(namespace);

@@ -20,19 +20,48 @@ use mesh_model::{
 };
 
 use super::entry::Entry;
-use super::fact::{Fact, Loss, ParentVerdict};
+use super::fact::{Fact, Loss, Named, ParentVerdict};
 use super::feature::Feature;
 use super::node::{RouteName, Topic};
 use super::output::{Output, Report};
 use super::reader::Reader;
 use super::service::transport;
-use crate::objects::{Object, ParentReference, Service};
+use crate::objects::{Object, ParentReference, Service, group};
 
 use backend::Side;
+use parent::explicit;
 use rules::Rules;
 
 pub(super) use kinds::{gateway_kinds, service_kinds};
 pub(super) use parent::parents;
+
+/// The reference by which a route names a parent, written out.
+fn reference(entry: &Entry, named: &Named) -> ParentReference {
+    match named {
+        Named::ByDefault(gateway) => default_reference(gateway),
+        Named::InPlace(index) => explicit(&parent_refs(&entry.object)[*index], entry.namespace()),
+    }
+}
+
+/// What a reference to a default gateway would be.
+fn default_reference(gateway: &ObjectName) -> ParentReference {
+    ParentReference {
+        group: group::GATEWAY.to_owned(),
+        kind: "Gateway".to_owned(),
+        name: gateway.name.to_string(),
+        namespace: Some(gateway.namespace.to_string()),
+        port: None,
+        section_name: None,
+    }
+}
+
+/// The field that names a parent.
+fn field(named: &Named) -> FieldPath {
+    match named {
+        Named::ByDefault(_) => FieldPath::from("spec.useDefaultGateways"),
+        Named::InPlace(index) => FieldPath::from("spec.parentRefs").index(*index),
+    }
+}
 
 /// Parent references of a route of any kind.
 fn parent_refs(object: &Object) -> &[ParentReference] {
@@ -79,9 +108,6 @@ pub(super) fn route(reader: &Reader<'_>, name: &RouteName) -> Option<Output> {
     let losses = losses(reader, name);
     let attached = attachments(reader, (name, entry), verdicts, &losses);
     check_hostnames(entry, &mut report);
-    if useless_default(&entry.object) {
-        report.unsupported(&FieldPath::from("spec.useDefaultGateways"), "a default gateway");
-    }
     let mut groups = Groups::default();
     let mut outcome = rules::Outcome::default();
     for item in &attached {
@@ -201,7 +227,8 @@ fn check_hostnames(entry: &Entry, report: &mut Report) {
     }
 }
 
-fn useless_default(object: &Object) -> bool {
+/// Whether a route goes to gateways that it does not name (GEP-3793).
+fn uses_default_gateways(object: &Object) -> bool {
     use crate::objects::route::DefaultScope;
     let scope = match object {
         Object::GrpcRoute(route) => route.spec.use_default_gateways,

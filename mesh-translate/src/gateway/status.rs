@@ -13,6 +13,7 @@ use super::super::reader::Reader;
 use super::super::workload::labels;
 use super::setup;
 use crate::names::bounded;
+use crate::objects::route::DefaultScope;
 use crate::objects::{Gateway, ListenerSet, ObjectKind, group};
 use crate::provision::{GATEWAY_NAME, account};
 use crate::status::{Condition, ListenerStatus, ObjectStatus, StatusBody};
@@ -31,6 +32,10 @@ pub(in super::super) fn gateway_status(reader: &Reader<'_>, name: &ObjectName) -
         conditions[1] = Condition::fails("Programmed", reason.as_str(), message, entry.generation());
     }
     conditions.extend(setup.gateway.iter().cloned());
+    if object.spec.default_scope == Some(DefaultScope::All) {
+        let condition = Condition::holds("DefaultGateway", "DefaultGateway", entry.generation());
+        conditions.push(condition.saying("Gateway has default scope All"));
+    }
     let attached_listener_sets = u32::try_from(sets.count()).unwrap_or(u32::MAX);
     let body = StatusBody::Gateway { conditions, listeners, attached_listener_sets, addresses: Vec::new() };
     output.statuses.push(ObjectStatus { kind: ObjectKind::Gateway, name: name.clone(), body });

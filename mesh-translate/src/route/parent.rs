@@ -5,7 +5,7 @@ use mesh_model::{
 };
 
 use super::super::entry::Entry;
-use super::super::fact::{Claim, Fact, ListenerView, ParentVerdict, Place};
+use super::super::fact::{Claim, Fact, ListenerView, Named, ParentVerdict, Place};
 use super::super::feature::{Feature, off};
 use super::super::gateway;
 use super::super::node::{Index, Parent, RouteName, Topic, listener_parent};
@@ -14,7 +14,10 @@ use super::super::reader::Reader;
 use super::super::service::{has_address, transport};
 use super::super::suggest::did_you_mean;
 use crate::objects::listener::RouteFrom;
-use crate::objects::{ParentReference, Service, group};
+use crate::objects::{Gateway, ParentReference, Service, group};
+
+/// As many parents as the status of a route has room for.
+const MOST_PARENTS: usize = 32;
 
 /// A refusal: the reason, a sentence, and what would be right.
 type Refusal = (Reason, String, String);
@@ -23,10 +26,9 @@ pub(in super::super) fn parents(reader: &Reader<'_>, name: &RouteName) -> Option
     let entry = reader.entry(name.object_kind(), &name.name)?;
     let mut output = Output::default();
     let mut report = Report::on(&entry.source);
-    let list = FieldPath::from("spec.parentRefs");
     let mut verdicts = Vec::new();
     for (index, reference) in super::parent_refs(&entry.object).iter().enumerate() {
-        let path = list.index(index);
+        let named = Named::InPlace(index);
         let judged = match listener_parent(reference, entry.namespace()) {
             Some(parent) => judge_listeners(reader, (name, entry), reference, &parent),
             None if is_core(&reference.group) && reference.kind == "Service" => {
@@ -35,23 +37,55 @@ pub(in super::super) fn parents(reader: &Reader<'_>, name: &RouteName) -> Option
             None => Some(Err(unknown_kind(reference))),
         };
         let Some(judged) = judged else {
-            missing_parent(reader, entry, reference, &path, &mut report);
+            missing_parent(reader, entry, reference, &super::field(&named), &mut report);
             continue;
         };
         let mesh = reference.kind == "Service";
         let unknown = matches!(&judged, Err((Reason::InvalidKind, ..)));
         let places = judged.map_err(|(reason, message, right)| {
-            report.error(reason, &path, message.clone(), right);
+            report.error(reason, &super::field(&named), message.clone(), right);
             (reason, message)
         });
         if !unknown {
-            verdicts.push(ParentVerdict { index, mesh, places });
+            verdicts.push(ParentVerdict { named, mesh, places });
         }
     }
+    by_default(reader, (name, entry), &mut verdicts, &mut report);
     claim(name, entry, &verdicts, &mut output);
     output.facts.insert(Topic::Parents(name.clone()), Fact::Parents(verdicts));
     output.findings = report.findings;
     Some(output)
+}
+
+/// Judges the gateways that take routes which name none, as if the route named them (GEP-3793).
+fn by_default(
+    reader: &Reader<'_>,
+    (name, entry): (&RouteName, &Entry),
+    verdicts: &mut Vec<ParentVerdict>,
+    report: &mut Report,
+) {
+    if !super::uses_default_gateways(&entry.object) {
+        return;
+    }
+    let written: Vec<_> =
+        super::parent_refs(&entry.object).iter().map(|r| explicit(r, entry.namespace())).collect();
+    for (_, gateway) in reader.members::<Gateway>(Index::DefaultGateways) {
+        let gateway = gateway.name();
+        let reference = super::default_reference(&gateway);
+        // One that is named as a whole is judged already, and a status has room for so many.
+        if written.contains(&reference) || verdicts.len() >= MOST_PARENTS {
+            continue;
+        }
+        let parent = Parent::Gateway(gateway.clone());
+        let Some(judged) = judge_listeners(reader, (name, entry), &reference, &parent) else { continue };
+        let named = Named::ByDefault(gateway.clone());
+        let places = judged.map_err(|(reason, message, right)| {
+            let message = format!("default Gateway {gateway}: {message}");
+            report.warning(reason, &super::field(&named), message.clone(), right);
+            (reason, message)
+        });
+        verdicts.push(ParentVerdict { named, mesh: false, places });
+    }
 }
 
 fn is_core(group: &str) -> bool {

@@ -1,15 +1,14 @@
 //! Status of a route: one entry per parent reference that is ours.
 
-use mesh_model::{Attachment, FieldPath, Reason};
+use mesh_model::{Attachment, Reason};
 
 use super::super::entry::Entry;
 use super::super::fact::{Loss, ParentVerdict, Place};
 use super::super::node::RouteName;
 use super::super::output::Report;
 use super::super::reader::Reader;
-use super::parent::explicit;
-use super::parent_refs;
 use super::rules::Outcome;
+use super::{field, reference};
 use crate::status::{Condition, ObjectStatus, ParentStatus, StatusBody};
 
 pub(super) fn of_route(
@@ -22,12 +21,11 @@ pub(super) fn of_route(
         return Vec::new();
     }
     let settings = reader.settings();
-    let references = parent_refs(&entry.object);
     let parent = |verdict: &ParentVerdict| {
         let controller =
             if verdict.mesh { &settings.mesh_controller_name } else { &settings.controller_name };
         ParentStatus {
-            parent_ref: explicit(&references[verdict.index], entry.namespace()),
+            parent_ref: reference(entry, &verdict.named),
             controller_name: controller.clone(),
             conditions: conditions(entry, verdict, (losses, attached), outcome),
         }
@@ -69,10 +67,9 @@ pub(super) fn report_losses(
     (losses, attached): (&[Loss], &[Attachment]),
     report: &mut Report,
 ) {
-    let list = FieldPath::from("spec.parentRefs");
     for verdict in verdicts {
         let places = verdict.places.as_deref().unwrap_or_default();
-        let path = list.index(verdict.index);
+        let path = field(&verdict.named);
         if let Some((reason, message)) = lost(places, losses, attached) {
             report.error(reason, &path, message, "remove one of the two routes from this parent");
             continue;

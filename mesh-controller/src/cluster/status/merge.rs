@@ -3,10 +3,11 @@
 use serde_json::{Map, Value, json};
 
 /// Condition types that are ours on objects of our controller; all others belong to somebody else.
-const OURS: [&str; 7] = [
+const OURS: [&str; 8] = [
     "Accepted",
     "AddressesAssigned",
     "Conflicted",
+    "DefaultGateway",
     "InsecureFrontendValidationMode",
     "PartiallyInvalid",
     "Programmed",
