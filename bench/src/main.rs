@@ -14,6 +14,7 @@ mod poller;
 mod relay;
 mod routes;
 mod served;
+mod start;
 
 const USAGE: &str = "usage: cargo run --release -p bench -- WHAT
 
@@ -23,6 +24,8 @@ const USAGE: &str = "usage: cargo run --release -p bench -- WHAT
   http1 MESHCTL   HTTP/1.1 keep-alive through a gateway: CPU per request as a ratio to a blind relay
   instructions MESHCTL  the same requests, in instructions of the gateway's process (needs valgrind)
   served KUBECONFIG N...  from a new HTTPRoute in a cluster to traffic, beside N other routes
+  start PROXY CONFIG METRICS  from the start of a proxy to its readiness, without a controller; METRICS is the
+                  address of CONFIG that tells it
   routes          route choice at 1 to 40,000 routes, and one insert at 40,000 routes of one host";
 
 fn main() -> ExitCode {
@@ -62,6 +65,10 @@ fn run(words: &[&str]) -> io::Result<()> {
         ["served", kubeconfig, sizes @ ..] => {
             let sizes: Result<Vec<usize>, _> = sizes.iter().map(|size| size.parse()).collect();
             served::run(&PathBuf::from(kubeconfig), &sizes.map_err(io::Error::other)?)
+        }
+        ["start", binary, config, metrics] => {
+            let metrics = metrics.parse().map_err(io::Error::other)?;
+            start::run(&PathBuf::from(binary), &PathBuf::from(config), metrics)
         }
         _ => Err(io::Error::other(USAGE)),
     }

@@ -50,10 +50,14 @@ pub(super) fn start(link: Link) -> Result<watch::Receiver<ClientState>, ControlE
     let consumer = Staging::new(mesh.clone(), recorder);
     let source = Arc::clone(&identity.source);
     let connect = move || {
-        let (ads, ready) = (ads.clone(), source.current().is_some());
+        let (ads, source, mut svids) = (ads.clone(), Arc::clone(&source), source.subscribe());
         async move {
-            // Without an identity the controller would refuse; the rotation is asking for one.
-            if ready { ads.connect().await } else { Err(io::Error::other("no identity yet")) }
+            // Without an identity the controller would refuse; the rotation is asking for one, and a pause between two
+            // tries would be added to every first start.
+            while source.current().is_none() {
+                svids.changed().await.map_err(io::Error::other)?;
+            }
+            ads.connect().await
         }
     };
     let (client, state) = Client::new(config, connect, consumer);
