@@ -12,7 +12,7 @@ use crate::cluster::{self, Channel, Place, inside};
 use crate::config::Config;
 use crate::controller::{self, Names};
 use crate::images::Profile;
-use crate::{golang, meshed, say, tools, trials};
+use crate::{golang, meshed, say, tools, trials, workloads};
 
 mod events;
 pub(crate) mod features;
@@ -37,6 +37,9 @@ const PROFILES: &str = "-conformance-profiles=GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-
 
 /// A full run takes ten minutes; after this many seconds the suite ends itself and says where it was.
 const LIMIT: u32 = 1200;
+
+/// How often the pods of a workload are replaced under load.
+const ROLLOUTS: usize = 3;
 
 /// More tests than these fail for a reason that a second try does not remove.
 const SECOND_TRIES: usize = 10;
@@ -114,7 +117,7 @@ pub(crate) fn quick(config: &Config, given: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// All gateway tests, then all mesh tests with sidecars, the policies and the trials, in a cluster made for it, on the
+/// All gateway tests, then all mesh tests with sidecars, the policies, kinds of workloads and the trials, in a cluster made for it, on the
 /// standard definitions, with the programs that the tests use. What is known to fail is listed, and the list is judged
 /// too. What else fails is tried once more, alone: this run stands before every change, and a test that needs a quiet
 /// machine says nothing about the change.
@@ -125,7 +128,8 @@ pub(crate) fn once(config: &Config) -> anyhow::Result<()> {
     let place = Place::new(config, &format!("test-{}", std::process::id()));
     let kind = Kind { channel: Channel::Standard, profile: Profile::Debug, names: Names::usual() };
     let known = known::List::read(config)?;
-    let (mut results_of_mesh, mut policies, mut tried) = (None, Ok(()), Ok(()));
+    let mut results_of_mesh = None;
+    let mut others = Vec::new();
     let results = full(config, &place, &kind, || {
         let run = gateways(config, &place, &kind);
         let mut results = play(config, &place, &run)?;
@@ -141,13 +145,15 @@ pub(crate) fn once(config: &Config) -> anyhow::Result<()> {
             results.take(&second, &failed);
         }
         results_of_mesh = Some(mesh::with_sidecars(config, &place)?);
-        policies = meshed::check(config, &place);
-        tried = trials::all(&place, "");
+        others.push(meshed::check(config, &place));
+        others.push(workloads::check(config, &place, ("sidecar", ROLLOUTS)));
+        // The last one leaves a cluster that is not what it was.
+        others.push(trials::all(&place, ""));
         Ok(results)
     })?;
     let judged = known.judge(&results, GATEWAY_TESTS);
     mesh::judge(config, &results_of_mesh.unwrap_or_default())?;
-    policies.and(tried).and(judged)
+    others.into_iter().collect::<anyhow::Result<()>>().and(judged)
 }
 
 /// What a full run is about.

@@ -74,7 +74,8 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
         tests(config, told.into_iter().filter_map(|(name, path)| Some((name, path?))), &mut totals)
     });
     steps.run("examples/embed", || embed(config));
-    steps.run("conformance", || conformance(config, &mut totals));
+    steps.run("conformance", || conformance(config, "test", &mut totals));
+    steps.run("installation", || conformance(config, "install", &mut totals));
     if totals.passed == 0 {
         steps.run("totals", || bail!("no test ran"));
     }
@@ -127,15 +128,15 @@ fn tests(
     Ok(())
 }
 
-/// The upstream suite against our controller in a real cluster; a node needs root.
-fn conformance(config: &Config, totals: &mut Totals) -> anyhow::Result<()> {
+/// A task of our other harness in a real cluster, such as the upstream suite against our controller; a node needs root.
+fn conformance(config: &Config, task: &str, totals: &mut Totals) -> anyhow::Result<()> {
     if !config.ci && !step::root()? {
         say("skipped: a Kubernetes node needs root");
         totals.skipped += 1;
         return Ok(());
     }
     let mut harness = Command::new(config.root.join("target/debug/conformance"));
-    harness.arg("test").env("CARGO", &config.cargo).current_dir(&config.root);
+    harness.arg(task).env("CARGO", &config.cargo).current_dir(&config.root);
     step::lines(harness, |line| totals.read(line))
 }
 
