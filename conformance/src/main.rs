@@ -45,7 +45,7 @@ const USAGE: &str = "usage: conformance TASK [OPTION...]
             --name NAME, --only FEATURE,FEATURE
   meshed    what sidecars and policies do to pods of the running cluster; --name NAME
   workloads kinds of workloads that meshes are known to break: headless, speaking first, permissive, rolled
-            --name NAME, --mode MODE (sidecar), --rollouts N (3)
+            --name NAME, --mode MODE (sidecar), --rollouts N (3), --rate N (100)
   trials    what must hold beside upstream's tests: programs are killed, Secrets break, gateways change hands
             --name NAME, --only WORDS
   test      one cluster from nothing to nothing, all gateway and mesh tests, standard channel

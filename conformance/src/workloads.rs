@@ -7,19 +7,19 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 
 use crate::arguments::Arguments;
-use crate::cluster::{Place, apply, kubectl};
+use crate::cluster::{Place, apply, kubectl, kubectl_call};
 use crate::config::Config;
-use crate::step::wait_for;
+use crate::step::{captured, wait_for};
 use crate::{images, say};
 
-pub(crate) const OPTIONS: &[&str] = &["name", "mode", "rollouts"];
+pub(crate) const OPTIONS: &[&str] = &["name", "mode", "rollouts", "rate"];
 
 const NAMESPACE: &str = "--namespace=workloads";
 /// How long a change may take until it holds.
 const SOON: Duration = Duration::from_secs(60);
-/// Requests each second while pods are replaced, and how many for each rollout.
+/// Requests each second while pods are replaced, unless said, and for how many seconds at each rollout.
 const RATE: usize = 100;
-const FOR_EACH: usize = 1_500;
+const SECONDS: usize = 15;
 
 /// A StatefulSet behind a headless service, the same pods behind a usual one, and a Deployment. The port `greeting` says
 /// nothing of its protocol, and its server speaks first.
@@ -112,6 +112,8 @@ type Check = fn(&Scene) -> anyhow::Result<()>;
 struct Scene {
     place: Place,
     rollouts: usize,
+    /// Requests each second.
+    rate: usize,
 }
 
 /// In a running cluster with our controller.
@@ -119,8 +121,14 @@ struct Scene {
 /// # Errors
 /// Names the checks that failed; the others are made all the same.
 pub(crate) fn run(config: &Config, given: &Arguments) -> anyhow::Result<()> {
-    let rollouts = given.get("rollouts").unwrap_or("3").parse().context("--rollouts is a number")?;
-    check(config, &given.place(config), (given.get("mode").unwrap_or("sidecar"), rollouts))
+    let number = |name: &str, usual: usize| {
+        given
+            .get(name)
+            .map_or(Ok(usual), |text| text.parse().with_context(|| format!("--{name} is a number")))
+    };
+    let scene =
+        Scene { place: given.place(config), rollouts: number("rollouts", 3)?, rate: number("rate", RATE)? };
+    scene.play(config, given.get("mode").unwrap_or("sidecar"))
 }
 
 /// As [`run`], with pods of this mode and so many rollouts.
@@ -128,11 +136,7 @@ pub(crate) fn run(config: &Config, given: &Arguments) -> anyhow::Result<()> {
 /// # Errors
 /// Names the checks that failed.
 pub(crate) fn check(config: &Config, place: &Place, (mode, rollouts): (&str, usize)) -> anyhow::Result<()> {
-    images::load(place, &images::of_mesh(config)?)?;
-    let scene = Scene { place: place.clone(), rollouts };
-    let outcome = scene.set_up(mode).and_then(|()| scene.judge());
-    kubectl(place, &["delete", "namespace", "workloads", "--ignore-not-found", "--wait=false"])?;
-    outcome
+    Scene { place: place.clone(), rollouts, rate: RATE }.play(config, mode)
 }
 
 const CHECKS: &[(&str, Check)] = &[
@@ -146,6 +150,13 @@ const CHECKS: &[(&str, Check)] = &[
 ];
 
 impl Scene {
+    fn play(&self, config: &Config, mode: &str) -> anyhow::Result<()> {
+        images::load(&self.place, &images::of_mesh(config)?)?;
+        let outcome = self.set_up(mode).and_then(|()| self.judge());
+        kubectl(&self.place, &["delete", "namespace", "workloads", "--ignore-not-found", "--wait=false"])?;
+        outcome
+    }
+
     fn set_up(&self, mode: &str) -> anyhow::Result<()> {
         let definition = std::fs::read_to_string(concat!(
             env!("CARGO_MANIFEST_DIR"),
@@ -178,6 +189,12 @@ impl Scene {
     fn ask(&self, from: &str, words: &[&str]) -> anyhow::Result<String> {
         let base = [NAMESPACE, "exec", from, "-c", "echo", "--", "client", "--timeout=5s"];
         kubectl(&self.place, &[&base, words].concat())
+    }
+
+    /// The same for many requests, which share the time, and what it says of its failures.
+    fn all_said(&self, from: &str, words: &[&str]) -> anyhow::Result<String> {
+        let base = [NAMESPACE, "exec", from, "-c", "echo", "--", "client", "--timeout=120s"];
+        captured(kubectl_call(&self.place, &[&base, words].concat())?).map(|(_, said)| said)
     }
 
     fn answers(&self, from: &str, url: &str) -> anyhow::Result<String> {
@@ -235,9 +252,10 @@ impl Scene {
     /// One client, kept connections, no second try of its own; every pod is replaced again and again.
     fn rolled(&self) -> anyhow::Result<()> {
         for n in 1..=self.rollouts {
-            let (rate, count) = (format!("--qps={RATE}"), format!("--count={FOR_EACH}"));
+            let wanted = self.rate * SECONDS;
+            let (rate, count) = (format!("--qps={}", self.rate), format!("--count={wanted}"));
             let asking = std::thread::scope(|scope| {
-                let asking = scope.spawn(|| self.ask("inside", &["http://rolled", &rate, &count]));
+                let asking = scope.spawn(|| self.all_said("inside", &["http://rolled", &rate, &count]));
                 let restart = [NAMESPACE, "rollout", "restart", "deployment/rolled"];
                 let done = [NAMESPACE, "rollout", "status", "deployment/rolled", "--timeout=120s"];
                 let rolled = kubectl(&self.place, &restart).and_then(|_| kubectl(&self.place, &done));
@@ -245,7 +263,14 @@ impl Scene {
                 rolled.and(said)
             })?;
             let good = asking.matches("StatusCode=200").count();
-            ensure!(good == FOR_EACH, "rollout {n}: {good} of {FOR_EACH} requests were answered well");
+            let others = |line: &&str| line.contains("StatusCode=") && !line.contains("StatusCode=200");
+            let why: Vec<&str> =
+                asking.lines().filter(|line| others(line) || line.contains("rror")).take(5).collect();
+            ensure!(
+                good == wanted,
+                "rollout {n}: {good} of {wanted} requests were answered well: {}",
+                why.join("; ")
+            );
         }
         Ok(())
     }
