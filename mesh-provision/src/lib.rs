@@ -22,10 +22,10 @@ use serde_json::{Value, json};
 
 use crate::names::{bounded, dns_label};
 
-pub use address::{assigned, wanted};
+pub use address::{asks_for_scopes, assigned, describe, is_satisfiable, wanted};
 pub use compare::{fingerprint, includes};
 pub use pod::{AUDIENCE, ROOTS_FILE, STATE_FOLDER, TOKEN_FILE};
-pub use reach::{Answer, Reach, finish};
+pub use reach::{Answer, Reach, addresses_assigned, finish};
 
 /// The label of everything that belongs to a gateway (Gateway API, GEP-1762).
 pub const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::address::{assigned, satisfied};
+use super::address::{asks_for_scopes, assigned, by_entry, satisfied};
 use crate::status::{Condition, StatusBody};
 use mesh_objects::{Gateway, Service};
 
@@ -33,11 +33,22 @@ pub enum Answer<'a> {
 
 /// Puts what is known of a gateway's proxies into its status, or into that of one of its listener sets.
 pub fn finish(body: &mut StatusBody, reach: &Reach<'_>) {
-    let has = reach.service.map(|(service, status)| assigned(reach.gateway, service, status));
-    let has = has.unwrap_or_default();
-    let problem = problem(reach, &has);
+    let scopes = asks_for_scopes(reach.gateway);
+    let (has, missing) = match reach.service {
+        None => (Vec::new(), None),
+        Some((service, status)) if scopes => {
+            let (has, missing) = by_entry(reach.gateway, service, status);
+            (has, Some(missing))
+        }
+        Some((service, status)) => (assigned(reach.gateway, service, status), None),
+    };
+    let problem = problem(reach, &has, scopes);
     let (conditions, listeners) = match body {
         StatusBody::Gateway { conditions, listeners, addresses, .. } => {
+            if let Some(missing) = missing {
+                let generation = reach.gateway.metadata.generation;
+                conditions.push(addresses_assigned(!has.is_empty(), &missing, generation));
+            }
             *addresses = has;
             (conditions, listeners)
         }
@@ -62,14 +73,33 @@ pub fn finish(body: &mut StatusBody, reach: &Reach<'_>) {
     }
 }
 
-fn problem(reach: &Reach<'_>, has: &[crate::status::StatusAddress]) -> Option<(&'static str, String)> {
+/// Whether every entry for an address is satisfied (GEP-5093).
+pub fn addresses_assigned(some: bool, missing: &[String], generation: Option<i64>) -> Condition {
+    const KIND: &str = "AddressesAssigned";
+    let message = || format!("these cannot be had: {}", missing.join("; "));
+    match (missing.is_empty(), some) {
+        (true, _) => Condition::holds(KIND, KIND, generation),
+        (false, true) => Condition::fails(KIND, "PartiallyAssigned", message(), generation),
+        (false, false) => Condition::fails(KIND, "NotAssigned", message(), generation),
+    }
+}
+
+fn problem(
+    reach: &Reach<'_>,
+    has: &[crate::status::StatusAddress],
+    scopes: bool,
+) -> Option<(&'static str, String)> {
     if let Some(refused) = reach.refused {
         return Some(("AddressNotUsable", refused.to_owned()));
     }
     if has.is_empty() {
-        return Some(("AddressNotAssigned", "the gateway's service has no address yet".to_owned()));
+        let message = match scopes && reach.service.is_some() {
+            true => "none of the addresses that are asked for can be had",
+            false => "the gateway's service has no address yet",
+        };
+        return Some(("AddressNotAssigned", message.to_owned()));
     }
-    if !satisfied(reach.gateway, has) {
+    if !scopes && !satisfied(reach.gateway, has) {
         let message = "the gateway's service does not have every address that is asked for";
         return Some(("AddressNotUsable", message.to_owned()));
     }
@@ -150,6 +180,81 @@ mod tests {
             let (gateway, listener, addresses) = check(&reach);
             assert_eq!((gateway, listener), (expected, expected));
             assert_eq!(!addresses.is_empty(), address, "{expected}");
+        }
+    }
+
+    #[test]
+    fn each_entry_with_a_scope_gets_its_own_address_or_is_named() {
+        let ingress = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
+        let own = service("10.96.0.7");
+        let (cluster, plain) =
+            (json!({"type": "IPAddress", "routability": "Cluster"}), json!({"type": "IPAddress"}));
+        let other = json!({"type": "IPAddress", "routability": "example.com/Private"});
+        let fixed = |ip: &str| json!({"type": "IPAddress", "value": ip, "routability": "Cluster"});
+        let table = [
+            (
+                json!([cluster]),
+                Value::Null,
+                "Programmed",
+                "AddressesAssigned",
+                vec![("10.96.0.7", "Cluster")],
+            ),
+            (
+                json!([cluster]),
+                ingress.clone(),
+                "Programmed",
+                "AddressesAssigned",
+                vec![("10.96.0.7", "Cluster")],
+            ),
+            (
+                json!([plain, cluster]),
+                ingress.clone(),
+                "Programmed",
+                "AddressesAssigned",
+                vec![("192.0.2.1", ""), ("10.96.0.7", "Cluster")],
+            ),
+            (
+                json!([plain, cluster]),
+                Value::Null,
+                "Programmed",
+                "PartiallyAssigned",
+                vec![("10.96.0.7", "Cluster")],
+            ),
+            (
+                json!([other, plain]),
+                ingress.clone(),
+                "Programmed",
+                "PartiallyAssigned",
+                vec![("192.0.2.1", "")],
+            ),
+            (json!([other]), ingress.clone(), "AddressNotAssigned", "NotAssigned", vec![]),
+            (
+                json!([fixed("10.96.0.7")]),
+                Value::Null,
+                "Programmed",
+                "AddressesAssigned",
+                vec![("10.96.0.7", "Cluster")],
+            ),
+            (json!([fixed("192.0.2.1")]), ingress, "AddressNotAssigned", "NotAssigned", vec![]),
+        ];
+        for (asked, status, programmed, assigned, expected) in table {
+            let gateway = gateway(asked.clone());
+            let reach = Reach {
+                gateway: &gateway,
+                service: Some((&own, &status)),
+                refused: None,
+                ready: 1,
+                answer: Answer::Applied,
+            };
+            let mut body = body();
+            finish(&mut body, &reach);
+            let StatusBody::Gateway { conditions, addresses, .. } = body else { panic!("a gateway") };
+            let has: Vec<_> =
+                addresses.iter().map(|a| (a.value.as_str(), a.routability.unwrap_or("none"))).collect();
+            assert_eq!(has, expected, "{asked}");
+            assert_eq!((conditions[1].reason, conditions[2].reason), (programmed, assigned), "{asked}");
+            let named = conditions[2].message.matches("spec.addresses[").count();
+            assert_eq!(named, asked.as_array().expect("a list").len() - expected.len(), "{asked}");
         }
     }
 

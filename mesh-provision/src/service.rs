@@ -4,21 +4,23 @@ use mesh_model::Transport;
 use mesh_model::listener::unprivileged_port;
 use serde_json::{Map, Value, json};
 
-use super::address::wanted;
+use super::address::{fixed, is_internal};
 use super::{Build, Piece, PieceKind, selector};
 use mesh_objects::service::ServiceType;
 
 impl Build<'_> {
     pub(super) fn service(&self) -> Piece {
         let kind = self.plan.parameters.and_then(|p| p.service_type).unwrap_or_default();
+        // Who asks for addresses of the cluster only is not to be reached from elsewhere.
+        let kind = if is_internal(self.plan.gateway) { ServiceType::ClusterIp } else { kind };
         let mut spec = Map::new();
         spec.insert("type".to_owned(), json!(kind));
         spec.insert("selector".to_owned(), json!(selector(&self.plan.name.name, self.settings)));
         spec.insert("ports".to_owned(), self.plan.ports.iter().map(|port| self.port(*port)).collect());
         // More addresses than one cannot be had, which the status says.
-        if let Some(address) = wanted(self.plan.gateway).first() {
-            let field = if kind == ServiceType::LoadBalancer { "loadBalancerIP" } else { "clusterIP" };
-            spec.insert(field.to_owned(), json!(address));
+        let (own, outer) = fixed(self.plan.gateway, kind == ServiceType::LoadBalancer);
+        for (field, address) in [("clusterIP", own), ("loadBalancerIP", outer)] {
+            spec.extend(address.map(|address| (field.to_owned(), json!(address))));
         }
         self.piece(PieceKind::Service, json!({ "spec": spec }))
     }

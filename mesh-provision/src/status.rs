@@ -138,6 +138,9 @@ pub struct StatusAddress {
     pub kind: &'static str,
     /// The address.
     pub value: String,
+    /// From where it is reached (GEP-5093), of gateways that ask: `Cluster`, or empty for nothing that is promised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routability: Option<&'static str>,
 }
 
 /// The part of a status that differs by kind.

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use mesh_model::{FieldPath, Finding, Kind, Listener, ObjectName, Reason, Resource, ResourceKey};
 
-use super::Settings;
 use super::class::{self, Owner};
 use super::entry::Entry;
 use super::fact::{Fact, Setup};
@@ -20,7 +19,10 @@ use super::node::{Index, Node, Parent, Topic};
 use super::output::{Output, Report, kind_name};
 use super::reader::Reader;
 use super::suggest::did_you_mean;
+use super::{GatewayAddresses, Settings};
+use crate::objects::listener::GatewayAddress;
 use crate::objects::{Gateway, ObjectKind};
+use crate::provision::{asks_for_scopes, describe, is_satisfiable};
 use crate::status::Condition;
 
 use listener::Draft;
@@ -67,7 +69,8 @@ pub(super) fn listeners(reader: &Reader<'_>, name: &ObjectName) -> Option<Output
         findings.all.append(&mut draft.report.findings);
     }
     output.findings = findings.all;
-    publish(name, &drafts, refused.is_none(), &mut output);
+    let usable = refused.is_none() && !is_nowhere(reader.settings(), object);
+    publish(name, &drafts, usable, &mut output);
     for (set, _) in &sets {
         output.facts.insert(Topic::SetupOfSet(set.clone()), Fact::SetupOfSet(name.clone()));
     }
@@ -145,8 +148,10 @@ fn check_gateway(reader: &Reader<'_>, object: &Gateway, report: &mut Report) -> 
             report.error(Reason::UnsupportedAddress, &path.field("type"), message.clone(), "use IPAddress");
             refused = refused.or(Some((Reason::UnsupportedAddress, message)));
         }
-        if address.routability.is_some() {
-            report.unsupported(&path.field("routability"), "routability of addresses");
+        if asks_for_scopes(object) && !has_address(reader.settings(), address) {
+            let message = format!("{} cannot be had here", describe(n, address));
+            report.error(Reason::AddressNotUsable, &path.field("routability"), message, "leave it out");
+            continue;
         }
         if let Some(value) = address.value.as_ref().filter(|v| reader.settings().gateway_addresses.lacks(v)) {
             let message = format!("address {value:?} cannot be assigned to this gateway");
@@ -154,6 +159,30 @@ fn check_gateway(reader: &Reader<'_>, object: &Gateway, report: &mut Report) -> 
         }
     }
     refused
+}
+
+/// Whether an entry for an address may be satisfied, as far as is known here.
+fn has_address(settings: &Settings, address: &GatewayAddress) -> bool {
+    match &settings.gateway_addresses {
+        GatewayAddresses::OfService => is_satisfiable(address),
+        // Nothing here belongs to a cluster.
+        GatewayAddresses::Listed(listed) => {
+            address.routability.as_ref().is_none_or(String::is_empty)
+                && address.value.as_ref().is_none_or(|value| listed.contains(value))
+        }
+    }
+}
+
+/// Entries for addresses that cannot be satisfied, of a gateway that asks from where it is reached (GEP-5093).
+fn missing_addresses(settings: &Settings, object: &Gateway) -> Option<Vec<String>> {
+    let entries = object.spec.addresses.iter().enumerate();
+    let missing = entries.filter(|(_, entry)| !has_address(settings, entry)).map(|(n, e)| describe(n, e));
+    asks_for_scopes(object).then(|| missing.collect())
+}
+
+/// Whether no address can be had that the gateway asks for: then it is not served at any.
+fn is_nowhere(settings: &Settings, object: &Gateway) -> bool {
+    missing_addresses(settings, object).is_some_and(|missing| missing.len() == object.spec.addresses.len())
 }
 
 /// Settings must be there before anything is made of them.

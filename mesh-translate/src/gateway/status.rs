@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use mesh_model::{FieldPath, Kind, ObjectName, Reason, Resource, ResourceKey, SpiffeId, Workload};
 
+use super::super::GatewayAddresses;
 use super::super::entry::Entry;
 use super::super::fact::{Fact, ListenerReport, Setup};
 use super::super::node::{Parent, Topic};
 use super::super::output::{Output, Report, kind_name};
 use super::super::reader::Reader;
 use super::super::workload::labels;
-use super::setup;
+use super::{is_nowhere, missing_addresses, setup};
 use crate::names::bounded;
 use crate::objects::route::DefaultScope;
 use crate::objects::{Gateway, ListenerSet, ObjectKind, group};
-use crate::provision::{GATEWAY_NAME, account};
+use crate::provision::{GATEWAY_NAME, account, addresses_assigned};
 use crate::status::{Condition, ListenerStatus, ObjectStatus, StatusBody};
 
 pub(in super::super) fn gateway_status(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> {
@@ -31,7 +32,23 @@ pub(in super::super) fn gateway_status(reader: &Reader<'_>, name: &ObjectName) -
     if let Some((reason, message)) = unusable_address(reader, object).filter(|_| setup.refused.is_none()) {
         conditions[1] = Condition::fails("Programmed", reason.as_str(), message, entry.generation());
     }
+    let mut listeners: Vec<ListenerStatus> = listeners;
+    if setup.refused.is_none() && is_nowhere(reader.settings(), object) {
+        let of_listeners = listeners.iter_mut().flat_map(|listener| listener.conditions.iter_mut());
+        let all = conditions.iter_mut().chain(of_listeners);
+        for condition in all.filter(|condition| condition.kind == "Programmed" && condition.status) {
+            let message = "none of the addresses that are asked for can be had";
+            *condition = Condition::fails("Programmed", "AddressNotAssigned", message, entry.generation());
+        }
+    }
     conditions.extend(setup.gateway.iter().cloned());
+    // Where there are services, what they have decides.
+    if let (GatewayAddresses::Listed(_), Some(missing)) =
+        (&reader.settings().gateway_addresses, missing_addresses(reader.settings(), object))
+    {
+        let some = missing.len() < object.spec.addresses.len();
+        conditions.push(addresses_assigned(some, &missing, entry.generation()));
+    }
     if object.spec.default_scope == Some(DefaultScope::All) {
         let condition = Condition::holds("DefaultGateway", "DefaultGateway", entry.generation());
         conditions.push(condition.saying("Gateway has default scope All"));
