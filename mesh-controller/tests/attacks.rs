@@ -25,6 +25,9 @@ use port::{Port, Tls, account, issuer, keep_log, log, set_life};
 const LISTENER: &str = "type.googleapis.com/mesh.v1.Listener";
 const CERTIFICATE: &str = "type.googleapis.com/mesh.v1.Certificate";
 
+/// The name of a flood, and its frames by their number.
+type Flood<'f> = (&'static str, &'f dyn Fn(u32) -> Vec<u8>);
+
 /// What an attack got out of it.
 type Outcome = Result<(), String>;
 
@@ -257,7 +260,7 @@ async fn floods_of_frames_end_their_connection() {
         frame(&mut out, [0, 0], 1, &[]);
         out
     };
-    let rows: [(&str, &dyn Fn(u32) -> Vec<u8>); 3] =
+    let rows: [Flood<'_>; 3] =
         [("rapid reset", &reset), ("endless continuation", &continued), ("empty data", &empty)];
     for (name, frames) in rows {
         for who in [port.anonymous(), port.tls("shop-web")] {

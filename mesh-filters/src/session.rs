@@ -41,10 +41,13 @@ pub struct Visit {
     secure: bool,
 }
 
+/// A backend with the key that names its endpoints.
+type Slot = (ObjectName, u16, SessionKey);
+
 /// The endpoints of backends by their names in tokens. A worker has one; it is not shared between threads.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    places: RefCell<HashMap<(ObjectName, u16, SessionKey), Rc<Places>, ahash::RandomState>>,
+    places: RefCell<HashMap<Slot, Rc<Places>, ahash::RandomState>>,
     made: Cell<u64>,
 }
 
