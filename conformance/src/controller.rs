@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::images::{self, Profile};
 
 const NAMESPACE: &str = "--namespace=service-mesh-system";
+const NODE_NAMESPACE: &str = "--namespace=service-mesh-system-node";
 
 /// What the controller answers to.
 #[derive(Debug, Clone)]
@@ -49,6 +50,24 @@ pub(crate) fn deploy(config: &Config, place: &Place, profile: Profile, names: &N
     if let Err(error) = kubectl(place, &[&[NAMESPACE], rolled.as_slice()].concat()) {
         let pods = kubectl(place, &[NAMESPACE, "get", "pods", "-o", "wide"]).unwrap_or_default();
         let log = kubectl(place, &[NAMESPACE, "logs", "deployment/service-mesh-controller", "--tail=30"]);
+        return Err(error.context(format!("{pods}\n{}", log.unwrap_or_else(|error| format!("{error:#}")))));
+    }
+    Ok(())
+}
+
+/// Starts the node's proxy or starts it anew, from the images that are loaded.
+///
+/// # Errors
+/// When it does not become ready.
+pub(crate) fn deploy_node(config: &Config, place: &Place) -> anyhow::Result<()> {
+    let manifest = config.root.join("kubernetes/node/daemonset.yaml");
+    let text = std::fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
+    apply(place, &text)?;
+    kubectl(place, &[NODE_NAMESPACE, "rollout", "restart", "daemonset/mesh-node"])?;
+    let rolled = ["rollout", "status", "daemonset/mesh-node", "--timeout=90s"];
+    if let Err(error) = kubectl(place, &[&[NODE_NAMESPACE], rolled.as_slice()].concat()) {
+        let pods = kubectl(place, &[NODE_NAMESPACE, "describe", "pods"]).unwrap_or_default();
+        let log = kubectl(place, &[NODE_NAMESPACE, "logs", "daemonset/mesh-node", "--tail=30"]);
         return Err(error.context(format!("{pods}\n{}", log.unwrap_or_else(|error| format!("{error:#}")))));
     }
     Ok(())

@@ -35,6 +35,7 @@ pub(crate) enum Profile {
 
 /// Our programs, and the image of each.
 const OURS: &[(&str, &str)] = &[
+    ("mesh-node", "docker.io/service-mesh/mesh-node:dev"),
     ("mesh-proxy", "docker.io/service-mesh/mesh-proxy:dev"),
     ("service-mesh-controller", "docker.io/service-mesh/service-mesh-controller:dev"),
 ];
@@ -148,7 +149,7 @@ pub(crate) fn ours(config: &Config, place: &Place, profile: Profile) -> anyhow::
     load(place, &archives)
 }
 
-/// The whole workspace is selected, though only two programs are built, so that dependencies have the features that
+/// The whole workspace is selected, though only these programs are built, so that dependencies have the features that
 /// they have in the tests and are not compiled a second time.
 fn compile(config: &Config, profile: Profile) -> anyhow::Result<Vec<PathBuf>> {
     let mut call = command(&config.cargo, &["build", "--locked", "--workspace"]);

@@ -40,10 +40,11 @@ const USAGE: &str = "usage: conformance TASK [OPTION...]
   load      requests from where it is started: --to ADDRESS, --mode MODE, --host NAME, --rate N, --count N
   suite     upstream's tests against the running cluster
             --name NAME, --run EXPRESSION, --skip A,B, --base keep|remove (keep), --json FILE;
-            --mesh for the mesh tests with sidecars, and with --absent without a mesh, for the record
+            --mesh for the mesh tests with sidecars, with --node without: the node's proxy serves the pods, and with
+            --absent without a mesh, for the record
   features  each claimed feature is switched off once, and a test of it must fail then
             --name NAME, --only FEATURE,FEATURE
-  meshed    what sidecars and policies do to pods of the running cluster; --name NAME
+  meshed    what sidecars and policies do to pods of the running cluster; --name NAME, --node for the node's proxy
   workloads kinds of workloads that meshes are known to break: headless, speaking first, permissive, rolled
             --name NAME, --mode MODE (sidecar), --rollouts N (3), --rate N (100)
   trials    what must hold beside upstream's tests: programs are killed, Secrets break, gateways change hands

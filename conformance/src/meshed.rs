@@ -1,4 +1,4 @@
-//! What sidecars and policies do to real pods: who may call whom, which ways around the proxy are closed, and what goes
+//! What proxies and policies do to real pods, be it sidecars or the node's proxy: who may call whom, which ways around the proxy are closed, and what goes
 //! on as without a mesh. Each case is one call from one pod, with the outcome that it must have.
 
 use std::time::Duration;
@@ -9,9 +9,9 @@ use crate::arguments::Arguments;
 use crate::cluster::{Place, apply, inside, kubectl};
 use crate::config::Config;
 use crate::step::wait_for;
-use crate::{images, say};
+use crate::{controller, images, say};
 
-pub(crate) const OPTIONS: &[&str] = &["name"];
+pub(crate) const OPTIONS: &[&str] = &["name", "node"];
 
 const NAMESPACE: &str = "meshed";
 const OF_NAMESPACE: &str = "--namespace=meshed";
@@ -22,11 +22,11 @@ const SOON: Duration = Duration::from_secs(60);
 const PODS: &str = r#"
 apiVersion: v1
 kind: Namespace
-metadata: {name: meshed, labels: {istio-injection: enabled}}
+metadata: {name: meshed, labels: {LABEL}}
 ---
 apiVersion: v1
 kind: Namespace
-metadata: {name: meshed-restricted, labels: {mesh.io/mode: sidecar, pod-security.kubernetes.io/enforce: restricted}}
+metadata: {name: meshed-restricted, labels: {mesh.io/mode: MODE, pod-security.kubernetes.io/enforce: restricted}}
 ---
 apiVersion: v1
 kind: Service
@@ -47,7 +47,7 @@ spec:
       containers:
       - name: echo
         image: registry.k8s.io/gateway-api/conformance/echo-advanced:v0.1.0
-        args: [--tcp=9090, --port=8080]
+        args: [--tcp=9090, --port=8080, --port=8081]
         ports: [{name: web, containerPort: 8080}]
         readinessProbe: {httpGet: {port: web, path: /}, periodSeconds: 1}
         livenessProbe: {tcpSocket: {port: 9090}, periodSeconds: 1, failureThreshold: 3}
@@ -67,6 +67,13 @@ spec:
     to: [{operation: {ports: ["9090"]}}]
 "#;
 
+/// Who serves the pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Node,
+    Sidecar,
+}
+
 /// What a call must come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Must {
@@ -84,31 +91,55 @@ type Case = (&'static str, &'static str, Vec<String>, Must);
 /// # Errors
 /// Names the cases that came to something else.
 pub(crate) fn run(config: &Config, given: &Arguments) -> anyhow::Result<()> {
-    check(config, &given.place(config))
+    match given.has("node") {
+        true => on_node(config, &given.place(config)),
+        false => check(config, &given.place(config)),
+    }
 }
 
 /// # Errors
 /// As [`run`].
 pub(crate) fn check(config: &Config, place: &Place) -> anyhow::Result<()> {
     images::load(place, &images::of_mesh(config)?)?;
-    let outcome = set_up(place).and_then(|()| cases(place)).and_then(|cases| judge(place, &cases));
+    once(place, Mode::Sidecar)
+}
+
+/// The same with the node's proxy.
+fn on_node(config: &Config, place: &Place) -> anyhow::Result<()> {
+    images::load(place, &images::of_mesh(config)?)?;
+    controller::deploy_node(config, place)?;
+    once(place, Mode::Node)
+}
+
+fn once(place: &Place, mode: Mode) -> anyhow::Result<()> {
+    let outcome =
+        set_up(place, mode).and_then(|()| cases(place)).and_then(|cases| judge(place, mode, &cases));
     let down = ["delete", "namespace", NAMESPACE, "meshed-restricted", "--ignore-not-found", "--wait=false"];
     kubectl(place, &down)?;
     outcome
 }
 
-fn set_up(place: &Place) -> anyhow::Result<()> {
+fn set_up(place: &Place, mode: Mode) -> anyhow::Result<()> {
     let accounts = ["server", "friend", "stranger", "outside"].map(|name| {
         format!("---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}, namespace: meshed}}\n")
     });
-    apply(place, &format!("{PODS}{}", accounts.concat()))?;
+    let (label, word) = match mode {
+        // Pods get their proxy at their start, or while they run: then the label comes later.
+        Mode::Node => ("", "node"),
+        Mode::Sidecar => ("istio-injection: enabled", "sidecar"),
+    };
+    let pods = PODS.replace("LABEL", label).replace("MODE", word);
+    apply(place, &format!("{pods}{}", accounts.concat()))?;
     for name in ["friend", "stranger"] {
-        apply(place, &client(name, "sidecar"))?;
+        apply(place, &client(name, if mode == Mode::Node { "" } else { "mesh.io/mode: sidecar" }))?;
     }
-    apply(place, &client("outside", "none"))?;
+    apply(place, &client("outside", "mesh.io/mode: none"))?;
     let rolled = [OF_NAMESPACE, "rollout", "status", "deployment/server", "--timeout=90s"];
     kubectl(place, &rolled).context("the probes of a strict pod")?;
     kubectl(place, &[OF_NAMESPACE, "wait", "pod", "--all", "--for=condition=Ready", "--timeout=90s"])?;
+    if mode == Mode::Node {
+        join_running(place)?;
+    }
     let config = std::fs::read_to_string(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../config/crd/authorizationpolicies.security.mesh.io.yaml"
@@ -121,12 +152,39 @@ fn set_up(place: &Place) -> anyhow::Result<()> {
     })
 }
 
-fn client(name: &str, mode: &str) -> String {
+fn client(name: &str, label: &str) -> String {
     format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: meshed, labels: {{mesh.io/mode: {mode}}}}}\n\
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: meshed, labels: {{{label}}}}}\n\
          spec:\n  serviceAccountName: {name}\n  containers:\n  - name: echo\n    \
          image: registry.k8s.io/gateway-api/conformance/echo-advanced:v0.1.0\n    args: [--port=8080]\n"
     )
+}
+
+/// What must be the same in a pod that joins the mesh while it runs.
+fn unchanged(place: &Place) -> anyhow::Result<String> {
+    let fields = "{.metadata.name} {.metadata.uid} {.spec.containers} {.spec.initContainers} \
+        {.status.containerStatuses[*].restartCount} {.status.containerStatuses[*].containerID}";
+    let form = format!("jsonpath={{range .items[*]}}{fields}{{\"\\n\"}}{{end}}");
+    kubectl(place, &[OF_NAMESPACE, "get", "pods", "-o", &form])
+}
+
+/// Pods that run join the mesh by a label of their namespace, and nothing of them changes.
+fn join_running(place: &Place) -> anyhow::Result<()> {
+    let before = unchanged(place)?;
+    kubectl(place, &["label", "namespace", NAMESPACE, "mesh.io/mode=node"])?;
+    // A client outside is let in until the pod's proxy is in place.
+    wait_for("the node's proxy in the pods", SOON, || {
+        match call(place, "outside", &["http://server".to_owned()])? {
+            None => Ok(()),
+            Some(status) => bail!("plain text still gets {status}"),
+        }
+    })?;
+    let after = unchanged(place)?;
+    if before != after {
+        bail!("pods changed when they joined:\n{before}\n{after}");
+    }
+    say("pass pods that run join the mesh and stay as they were: uid, containers, restarts");
+    Ok(())
 }
 
 fn cases(place: &Place) -> anyhow::Result<Vec<Case>> {
@@ -162,7 +220,7 @@ fn cases(place: &Place) -> anyhow::Result<Vec<Case>> {
     ])
 }
 
-fn judge(place: &Place, cases: &[Case]) -> anyhow::Result<()> {
+fn judge(place: &Place, mode: Mode, cases: &[Case]) -> anyhow::Result<()> {
     let mut failed = Vec::new();
     let mut note = |shows: &str, outcome: anyhow::Result<()>| match outcome {
         Ok(()) => say(&format!("pass {shows}")),
@@ -180,9 +238,23 @@ fn judge(place: &Place, cases: &[Case]) -> anyhow::Result<()> {
         note(shows, outcome);
     }
     note("the application learns who calls, and only from the certificate", identity(place));
-    note("the node itself does not enter", from_node(place));
-    note("a job completes", job(place));
-    note("where pod security forbids a sidecar, the pod is refused with the reason", restricted(place));
+    match mode {
+        Mode::Node => {
+            note("the node itself enters at ports of probes only", from_node(place, 8081));
+            note(
+                "where pod security forbids a sidecar, the node's proxy serves the pod",
+                restricted_joins(place),
+            );
+        }
+        Mode::Sidecar => {
+            note("the node itself does not enter", from_node(place, 8080));
+            note("a job completes", job(place));
+            note(
+                "where pod security forbids a sidecar, the pod is refused with the reason",
+                restricted(place),
+            );
+        }
+    }
     match failed.as_slice() {
         [] => Ok(()),
         failed => bail!("failed: {}", failed.join("; ")),
@@ -215,11 +287,11 @@ fn identity(place: &Place) -> anyhow::Result<()> {
     }
 }
 
-fn from_node(place: &Place) -> anyhow::Result<()> {
+fn from_node(place: &Place, port: u16) -> anyhow::Result<()> {
     let ip = "jsonpath={.items[0].status.podIP}";
     let ip = kubectl(place, &[OF_NAMESPACE, "get", "pod", "-l", "app=server", "-o", ip])?;
     let mut curl = inside(place)?;
-    curl.args(["curl", "--silent", "--max-time", "3"]).arg(format!("http://{ip}:8080/"));
+    curl.args(["curl", "--silent", "--max-time", "3"]).arg(format!("http://{ip}:{port}/"));
     let output = curl.output()?;
     if output.status.success() { bail!("{}", String::from_utf8_lossy(&output.stdout)) } else { Ok(()) }
 }
@@ -241,4 +313,20 @@ fn restricted(place: &Place) -> anyhow::Result<()> {
         Err(error) if format!("{error:#}").contains("NET_ADMIN") => Ok(()),
         Err(error) => Err(error.context("another reason")),
     }
+}
+
+/// A pod that may do next to nothing is met by its identity: the policy knows it and refuses it.
+fn restricted_joins(place: &Place) -> anyhow::Result<()> {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: one, namespace: meshed-restricted}\nspec:\n  \
+        securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}\n  containers:\n  \
+        - name: echo\n    image: registry.k8s.io/gateway-api/conformance/echo-advanced:v0.1.0\n    args: [--port=8080]\n    \
+        securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}\n";
+    apply(place, pod)?;
+    let of = "--namespace=meshed-restricted";
+    kubectl(place, &[of, "wait", "pod/one", "--for=condition=Ready", "--timeout=90s"])?;
+    wait_for("the node's proxy in the pod", SOON, || {
+        let call = [of, "exec", "one", "--", "client", "--timeout=3s", "http://server.meshed"];
+        let said = kubectl(place, &call)?;
+        if said.contains("StatusCode=403") { Ok(()) } else { bail!("{said}") }
+    })
 }

@@ -24,7 +24,8 @@ mod report;
 use events::{Outcome, Results, Subject};
 
 /// Options of a quick run.
-pub(crate) const OPTIONS: &[&str] = &["name", "run", "skip", "base", "json", "class", "mesh", "absent"];
+pub(crate) const OPTIONS: &[&str] =
+    &["name", "run", "skip", "base", "json", "class", "mesh", "absent", "node"];
 
 /// Tests of the suite that are about gateways; another number means another suite.
 const GATEWAY_TESTS: usize = 147;

@@ -24,6 +24,8 @@ pub struct Evidence<'a> {
     pub peer: Option<&'a SpiffeId>,
     /// The key whose possession the request proves.
     pub key: &'a PublicKey,
+    /// Whose certificate is asked for, where it is not the asker's own: nodes ask for their pods.
+    pub asked: Option<&'a SpiffeId>,
 }
 
 /// Why evidence was refused.
@@ -64,7 +66,17 @@ pub struct PeerSvidAttestor;
 impl Attestor for PeerSvidAttestor {
     fn attest<'a>(&'a self, evidence: Evidence<'a>) -> Attesting<'a> {
         let proven = evidence.peer.cloned().ok_or(AttestError::NoEvidence);
-        Box::pin(std::future::ready(proven))
+        Box::pin(std::future::ready(proven.and_then(|id| own(id, evidence.asked))))
+    }
+}
+
+/// The identity that was proven, unless another one's certificate is asked for.
+fn own(id: SpiffeId, asked: Option<&SpiffeId>) -> Result<SpiffeId, AttestError> {
+    match asked {
+        Some(asked) if *asked != id => {
+            Err(AttestError::Refused(format!("{id} was proven, which may not ask for {asked}")))
+        }
+        _ => Ok(id),
     }
 }
 

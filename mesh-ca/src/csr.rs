@@ -7,7 +7,7 @@ mod client;
 mod server;
 mod wire;
 
-pub use client::{CertificateClient, Fresh, RequestError};
+pub use client::{CertificateClient, Fresh, Proof, RequestError};
 pub use server::CertificateService;
 
 use rcgen::CertificateParams;

@@ -38,6 +38,7 @@ pub mod hosts;
 pub mod init;
 pub mod launcher;
 pub mod link;
+pub mod namespace;
 pub mod netlink;
 pub mod nft;
 pub mod process;
@@ -50,6 +51,7 @@ pub use broker::{BrokerError, SocketBroker};
 pub use destination::{DestinationError, destination};
 pub use hosts::HostsFile;
 pub use launcher::{LaunchError, Launched, Launcher, OUTBOUND_PORT};
+pub use namespace::{Namespace, NamespaceId};
 pub use process::{Exit, Process};
 pub use spec::{Program, WorkloadSpec};
 

@@ -11,8 +11,10 @@ use rustix::net::netlink;
 use super::netlink::{APPEND, Batch, Body, CREATE, NetlinkError};
 use expression::Rule;
 
-/// The one table we own.
+/// The table of rules that belong to the namespace itself: a sidecar's, or those of a local workload.
 pub const TABLE: &str = "mesh";
+/// The table of rules that the node's proxy sets, so that it can tell them from those of a sidecar.
+pub const NODE_TABLE: &str = "mesh-node";
 
 const NEW_TABLE: u16 = message(0);
 const DELETE_TABLE: u16 = message(2);
@@ -53,6 +55,8 @@ pub enum Exempt {
 pub struct Inbound {
     /// Ports that stay as they are, such as that of the health check.
     pub exempt: Vec<u16>,
+    /// Ports that stay as they are for one client: the node, which asks there how the application is.
+    pub probes: Vec<(IpAddr, u16)>,
     /// Where the proxy listens.
     pub port: u16,
 }
@@ -69,12 +73,17 @@ pub struct Rules {
     pub exempt: Exempt,
     /// What happens to incoming connections; `None` leaves them alone.
     pub inbound: Option<Inbound>,
+    /// Whether connections that are under way when the rules come are left alone: the kernel does not know them yet, and
+    /// would take the next packet of one for its first.
+    pub only_new: bool,
     /// Where the proxy listens for the outgoing connections.
     pub outbound: u16,
     /// Whether all other packets that are not exempt are refused ("port unreachable"). For a namespace from which no
     /// way leads out and in which every address is local: without it a datagram to a stranger would reach whatever
     /// socket of the application has that port.
     pub refuse_others: bool,
+    /// The table they are in; others are not touched.
+    pub table: &'static str,
 }
 
 impl Rules {
@@ -87,14 +96,43 @@ impl Rules {
             (super::link::WORKLOAD_V6.into(), 128),
         ];
         let exempt = Exempt::Prefixes(prefixes);
-        Self { datagrams: BTreeMap::new(), dns: None, exempt, inbound: None, outbound, refuse_others: true }
+        let datagrams = BTreeMap::new();
+        Self {
+            datagrams,
+            dns: None,
+            exempt,
+            inbound: None,
+            only_new: false,
+            outbound,
+            refuse_others: true,
+            table: TABLE,
+        }
     }
 
     /// Rules for a pod whose proxy shares its namespace and runs as `user`: the pod's outgoing connections go to
     /// `outbound`, those that come in to `inbound`. What stays inside the pod is left alone.
     pub fn sidecar(user: u32, outbound: u16, inbound: Inbound) -> Self {
-        let (exempt, inbound) = (Exempt::User(user), Some(inbound));
-        Self { datagrams: BTreeMap::new(), dns: None, exempt, inbound, outbound, refuse_others: false }
+        Self::pod(Exempt::User(user), outbound, inbound)
+    }
+
+    /// Rules for a pod that may be running, whose proxy is elsewhere on its node and makes sockets with this mark in the
+    /// pod's namespace. What stays inside the pod is left alone, and what is under way.
+    pub fn node(mark: u32, outbound: u16, inbound: Inbound) -> Self {
+        Self { only_new: true, table: NODE_TABLE, ..Self::pod(Exempt::Mark(mark), outbound, inbound) }
+    }
+
+    fn pod(exempt: Exempt, outbound: u16, inbound: Inbound) -> Self {
+        let (datagrams, inbound) = (BTreeMap::new(), Some(inbound));
+        Self {
+            datagrams,
+            dns: None,
+            exempt,
+            inbound,
+            only_new: false,
+            outbound,
+            refuse_others: false,
+            table: TABLE,
+        }
     }
 
     /// Puts the rules in force in this process's network namespace, in place of any we set before: one transaction,
@@ -107,20 +145,16 @@ impl Rules {
     }
 
     fn batch(&self) -> Batch {
-        let mut batch = Batch::default();
-        batch.quiet(BATCH_BEGIN, &header_of_batch());
-        // Deleting what is not there is an error, so it is made first.
-        table(&mut batch, "make the table", NEW_TABLE, CREATE);
-        table(&mut batch, "empty the table", DELETE_TABLE, 0);
-        table(&mut batch, "make the table", NEW_TABLE, CREATE);
-        chain(&mut batch, &OUTBOUND, &self.outbound_rules());
+        let mut batch = emptied(self.table);
+        let mut add = |of: &Chain, rules: &[Rule]| chain(&mut batch, (self.table, of), rules);
+        add(&OUTBOUND, &self.outbound_rules());
         if let Some(inbound) = &self.inbound {
-            chain(&mut batch, &INBOUND, &inbound.rules());
+            add(&INBOUND, &inbound.rules(self.only_new));
         }
         if self.refuse_others {
             // What was redirected has a loopback address by now, or is exempt anyway.
             let refuse = Rule::default().refuse();
-            chain(&mut batch, &REFUSED, &self.exempt.rules().into_iter().chain([refuse]).collect::<Vec<_>>());
+            add(&REFUSED, &self.exempt.rules().into_iter().chain([refuse]).collect::<Vec<_>>());
         }
         batch.quiet(BATCH_END, &header_of_batch());
         batch
@@ -136,7 +170,7 @@ impl Rules {
             let whole = if service.is_ipv4() { 32 } else { 128 };
             Rule::default().destination(service.ip(), whole).udp().port(service.port()).redirect(*port)
         }));
-        rules.push(Rule::default().tcp().redirect(self.outbound));
+        rules.push(captured(self.only_new).redirect(self.outbound));
         rules
     }
 }
@@ -160,21 +194,43 @@ impl Exempt {
 }
 
 impl Inbound {
-    fn rules(&self) -> Vec<Rule> {
+    fn rules(&self, only_new: bool) -> Vec<Rule> {
         let exempt = self.exempt.iter().map(|port| Rule::default().tcp().port(*port).leave());
-        exempt.chain([Rule::default().tcp().redirect(self.port)]).collect()
+        let probe = |(node, port): &(IpAddr, u16)| Rule::default().source(*node).tcp().port(*port).leave();
+        let probes = self.probes.iter().map(probe);
+        exempt.chain(probes).chain([captured(only_new).redirect(self.port)]).collect()
     }
 }
 
-/// Takes our rules out of this process's network namespace; no error when there are none.
+/// Every connection, or those that begin.
+fn captured(only_new: bool) -> Rule {
+    if only_new { Rule::default().tcp().begins() } else { Rule::default().tcp() }
+}
+
+/// Stops capturing in this process's network namespace and leaves those connections as they are that were captured:
+/// without chains and rules, the kernel would no longer translate their addresses.
 ///
 /// # Errors
 /// The step that the kernel refused.
-pub fn remove() -> Result<(), NetlinkError> {
+pub fn release(table: &str) -> Result<(), NetlinkError> {
+    let mut batch = emptied(table);
+    // The kernel remembers connections as long as some rule would use that, be it one that nothing comes to.
+    let idle = || [Rule::default().leave(), Rule::default().tcp().redirect(1)];
+    chain(&mut batch, (table, &OUTBOUND), &idle());
+    chain(&mut batch, (table, &INBOUND), &idle());
+    batch.quiet(BATCH_END, &header_of_batch());
+    batch.send(Some(netlink::NETFILTER))
+}
+
+/// Takes a table of ours out of this process's network namespace; no error when it is not there.
+///
+/// # Errors
+/// The step that the kernel refused.
+pub fn remove(name: &str) -> Result<(), NetlinkError> {
     let mut batch = Batch::default();
     batch.quiet(BATCH_BEGIN, &header_of_batch());
-    table(&mut batch, "make the table", NEW_TABLE, CREATE);
-    table(&mut batch, "remove the table", DELETE_TABLE, 0);
+    table(&mut batch, (name, "make the table"), NEW_TABLE, CREATE);
+    table(&mut batch, (name, "remove the table"), DELETE_TABLE, 0);
     batch.quiet(BATCH_END, &header_of_batch());
     batch.send(Some(netlink::NETFILTER))
 }
@@ -198,28 +254,39 @@ fn inet() -> Body {
     body
 }
 
-fn table(batch: &mut Batch, step: &'static str, kind: u16, flags: u16) {
+/// A batch that begins with a table without chains.
+fn emptied(name: &str) -> Batch {
+    let mut batch = Batch::default();
+    batch.quiet(BATCH_BEGIN, &header_of_batch());
+    // Deleting what is not there is an error, so it is made first.
+    table(&mut batch, (name, "make the table"), NEW_TABLE, CREATE);
+    table(&mut batch, (name, "empty the table"), DELETE_TABLE, 0);
+    table(&mut batch, (name, "make the table"), NEW_TABLE, CREATE);
+    batch
+}
+
+fn table(batch: &mut Batch, (name, step): (&str, &'static str), kind: u16, flags: u16) {
     let mut body = inet();
-    body.text(1, TABLE);
+    body.text(1, name);
     batch.message(step, kind, flags, &body);
 }
 
-fn chain(batch: &mut Batch, chain: &Chain, rules: &[Rule]) {
+fn chain(batch: &mut Batch, (table, chain): (&str, &Chain), rules: &[Rule]) {
     let mut body = inet();
-    body.text(1, TABLE).text(3, chain.name);
+    body.text(1, table).text(3, chain.name);
     body.nested(4, |place| {
         place.number(1, chain.hook).attribute(2, &chain.priority.to_be_bytes());
     });
     body.text(7, chain.kind);
     batch.message("make a chain of rules", NEW_CHAIN, CREATE, &body);
     for found in rules {
-        rule(batch, chain.name, found);
+        rule(batch, (table, chain.name), found);
     }
 }
 
-fn rule(batch: &mut Batch, chain: &str, rule: &Rule) {
+fn rule(batch: &mut Batch, (table, chain): (&str, &str), rule: &Rule) {
     let mut body = inet();
-    body.text(1, TABLE).text(2, chain);
+    body.text(1, table).text(2, chain);
     body.nested(4, |list| rule.write(list));
     batch.message("add a rule", NEW_RULE, CREATE | APPEND, &body);
 }

@@ -12,6 +12,7 @@ mod election;
 mod feed;
 mod holdings;
 mod item;
+mod nodes;
 mod pods;
 mod review;
 mod roots;

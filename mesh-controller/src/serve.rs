@@ -14,6 +14,7 @@ use mesh_ca::attest::Attestors;
 use mesh_ca::csr::CertificateService;
 use mesh_ca::grpc::{ALPN, incoming};
 use mesh_ca::tls::{ClientAuth, PeerTls, TlsError, server_config};
+use mesh_xds::nodes::NodeService;
 use mesh_xds::server::AdsService;
 use tokio::net::TcpListener;
 
@@ -32,6 +33,8 @@ pub struct Services {
     pub authority: Arc<Authority>,
     /// Who may ask for which certificate.
     pub attestors: Attestors,
+    /// What the proxies of nodes say, where there are nodes.
+    pub nodes: Option<NodeService>,
 }
 
 /// Why the port could not be served.
@@ -58,13 +61,14 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let connections = incoming(listener, server_config(identity, ClientAuth::Optional, &[ALPN])?);
-    let Services { ads, authority, attestors } = services;
+    let Services { ads, authority, attestors, nodes } = services;
     let closing = ads.clone();
     let shutdown = async move {
         shutdown.await;
         closing.close();
     };
     let certificates = CertificateService::new(authority, attestors);
-    let router = AdsService::transport().add_service(ads).add_service(certificates);
+    let router =
+        AdsService::transport().add_service(ads).add_service(certificates).add_optional_service(nodes);
     Ok(router.serve_with_incoming_shutdown(connections, shutdown).await?)
 }

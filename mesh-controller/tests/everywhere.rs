@@ -37,6 +37,7 @@ fn enters(root: Option<&str>, namespace: &str) -> bool {
         identity: format!("spiffe://cluster.local/ns/{namespace}/sa/cart").parse().unwrap(),
         addresses: Vec::new(),
         plaintext: Plaintext::default(),
+        on_node: None,
     };
     let facts = ConnectionFacts {
         source: "10.0.0.1".parse().unwrap(),

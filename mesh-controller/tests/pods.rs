@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mesh_controller::pods::{Pod, SIDECAR};
 use mesh_controller::source::load;
 use mesh_controller::translate::{Changes, Entry, Settings, Translator};
-use mesh_model::{Endpoint, ObjectName, Resource};
+use mesh_model::{Endpoint, ObjectName, OnNode, Resource};
 use serde_json::json;
 
 const OBJECTS: &str = r"
@@ -98,4 +98,55 @@ fn only_a_pod_with_a_sidecar_is_a_workload() {
     let workloads = resources.filter_map(|r| if let Resource::Workload(w) = r { Some(w) } else { None });
     let found: Vec<_> = workloads.map(|w| (w.name.name.to_string(), w.identity.to_string())).collect();
     assert_eq!(found, [("meshed".to_owned(), "spiffe://cluster.local/ns/shop/sa/cart".to_owned())]);
+}
+
+/// A pod on node `n` whose own label asks for the node's proxy.
+fn on_node(namespace: &str, name: &str, address: &str) -> (ObjectName, Option<Pod>) {
+    let metadata =
+        json!({"namespace": namespace, "name": name, "uid": name, "labels": {"mesh.io/mode": "node"}});
+    let probe = json!({"httpGet": {"port": 8080}});
+    let spec =
+        json!({"serviceAccountName": "cart", "nodeName": "n", "containers": [{"readinessProbe": probe}]});
+    let pod = json!({"metadata": metadata, "spec": spec, "status": {"podIP": address}});
+    (ObjectName::new(namespace, name), Pod::read(&pod))
+}
+
+fn workloads(translator: &Translator) -> Vec<(String, Option<OnNode>)> {
+    let resources = translator.translation().resources.into_values();
+    let workloads = resources.filter_map(|r| if let Resource::Workload(w) = r { Some(w) } else { None });
+    workloads.map(|w| (w.name.to_string(), w.on_node.clone())).collect()
+}
+
+/// What the proxy of node `n` says it serves.
+fn say(translator: &mut Translator, pods: &str) {
+    let metadata = "{namespace: service-mesh-system, name: mesh-node.n}";
+    let map = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {metadata}\ndata: {{pods: '{pods}'}}\n");
+    let objects = load(map.as_bytes(), &Arc::from("map.yaml")).objects;
+    translator.update(Changes::of(objects.iter().map(|stored| Entry::of(stored))));
+}
+
+#[test]
+fn clients_reach_a_pod_with_mutual_tls_once_its_node_says_that_it_serves_it() {
+    let mut translator = translator();
+    take(&mut translator, vec![on_node("shop", "meshed", "10.0.0.1")]);
+    let open = (address(1), false);
+    assert_eq!(endpoints(&translator, 80)[0], open);
+    for other in [r#"{"shop/meshed": ["10.0.0.7"]}"#, r#"{"shop/other": ["10.0.0.1"]}"#, "not JSON", "[]"] {
+        say(&mut translator, other);
+        assert_eq!(endpoints(&translator, 80)[0], open, "{other}");
+        assert!(!workloads(&translator)[0].1.as_ref().unwrap().confirmed);
+    }
+    say(&mut translator, r#"{"shop/meshed": ["10.0.0.1"]}"#);
+    let expected = OnNode { node: Arc::from("n"), confirmed: true, probes: [8080].into() };
+    assert_eq!(workloads(&translator), [("shop/meshed".to_owned(), Some(expected))]);
+    assert_eq!(endpoints(&translator, 80)[0], (address(1), true));
+    assert_eq!(endpoints(&translator, 15_020)[0], (address(1), true), "it has no sidecar with a health port");
+    assert_eq!(endpoints(&translator, 53)[0], (address(1), false));
+}
+
+#[test]
+fn pods_of_the_control_plane_are_never_served_by_the_node() {
+    let mut translator = translator();
+    take(&mut translator, vec![on_node("service-mesh-system", "controller", "10.0.0.9")]);
+    assert_eq!(workloads(&translator), []);
 }

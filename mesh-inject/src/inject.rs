@@ -5,7 +5,7 @@
 //! namespace's, leaves the pod to the control plane of that revision.
 
 mod container;
-mod probes;
+pub(crate) mod probes;
 mod review;
 mod template;
 
@@ -18,7 +18,7 @@ use mesh_objects::meta::TextMap;
 pub use review::{Question, answer};
 pub use template::{Refused, inject_object};
 
-/// The label that says how a pod, or the pods of a namespace, belong to the mesh: `sidecar` or `none`.
+/// The label that says how a pod, or the pods of a namespace, belong to the mesh: `sidecar`, `node` or `none`.
 pub const MODE: &str = "mesh.io/mode";
 /// The label that names the control plane whose sidecar is injected.
 pub const REVISION: &str = "mesh.io/rev";
@@ -79,6 +79,9 @@ pub enum Because {
     /// Nothing asks for one.
     #[error("neither it nor its namespace asks for a sidecar")]
     NotAsked,
+    /// The proxy of its node serves it.
+    #[error("the proxy of its node serves it")]
+    OnNode,
     /// It is to have none.
     #[error("its label, or that of its namespace, says that it gets none")]
     OptedOut,
@@ -125,7 +128,11 @@ fn asked(mode: Option<&str>, namespace: &TextMap) -> Option<bool> {
 fn unasked(labels: &Value, namespace: &TextMap, settings: &Injection) -> Option<Because> {
     let own = |key: &str| labels[key].as_str();
     let around = |key: &str| namespace.get(key).map(String::as_str);
-    match asked(own(MODE).or_else(|| around(MODE)), namespace) {
+    let mode = own(MODE).or_else(|| around(MODE));
+    if mode == Some("node") {
+        return Some(Because::OnNode);
+    }
+    match asked(mode, namespace) {
         Some(true) => {}
         Some(false) => return Some(Because::OptedOut),
         None => return Some(Because::NotAsked),
@@ -175,7 +182,7 @@ fn taken_user(who: &str) -> String {
 }
 
 /// Containers and init containers.
-fn containers(spec: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn containers(spec: &Value) -> impl Iterator<Item = &Value> {
     ["initContainers", "containers"].into_iter().flat_map(|list| spec[list].as_array().into_iter().flatten())
 }
 

@@ -1,13 +1,16 @@
-//! Pods as far as the mesh looks at them: who runs where, with which labels, behind a sidecar or not. Pure; pods are
+//! Pods as far as the mesh looks at them: who runs where, with which labels, behind a sidecar or not, and at which ports
+//! the kubelet asks how they are. Pure; pods are
 //! not objects that users write for the mesh, so they are not kept in the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use mesh_model::ObjectName;
 use serde_json::Value;
 
 use mesh_objects::meta::TextMap;
+
+use crate::inject::{MODE, containers, probes};
 
 /// The name of the sidecar among a pod's init containers: what makes a pod a meshed one.
 pub const SIDECAR: &str = "mesh-proxy";
@@ -26,6 +29,12 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// Whether a sidecar takes its connections.
     pub meshed: bool,
+    /// What tells it from an earlier pod of the same name.
+    pub uid: String,
+    /// The node it runs on; empty while it has none.
+    pub node: String,
+    /// Ports of its own at which the kubelet asks how it is.
+    pub probes: BTreeSet<u16>,
 }
 
 impl Pod {
@@ -46,7 +55,20 @@ impl Pod {
             account: account.unwrap_or("default").to_owned(),
             addresses: if on_node || ended { Vec::new() } else { addresses(status) },
             meshed: !on_node && has_sidecar(spec),
+            uid: text(metadata, "uid"),
+            node: text(spec, "nodeName"),
+            probes: containers(spec).flat_map(probes::ports).collect(),
         })
+    }
+
+    /// Whether the proxy of its node is to serve it: the pod's label decides, or else that of its namespace. One that has
+    /// a sidecar is served already, and one with the node's network has no connections of its own.
+    pub fn is_for_node(&self, namespace: &TextMap) -> bool {
+        let mode = self.labels.get(MODE).or_else(|| namespace.get(MODE));
+        mode.is_some_and(|mode| mode == "node")
+            && !self.meshed
+            && !self.node.is_empty()
+            && !self.addresses.is_empty()
     }
 }
 
@@ -88,6 +110,42 @@ mod tests {
         assert!(!pod(json!({"initContainers": once}), "Running").meshed);
         let app = json!([{"name": SIDECAR, "restartPolicy": "Always"}]);
         assert!(!pod(json!({"containers": app}), "Running").meshed);
+    }
+
+    #[test]
+    fn the_nearest_label_puts_a_pod_with_connections_of_its_own_in_the_care_of_its_node() {
+        let label = |mode: &str| TextMap::from([(MODE.to_owned(), mode.to_owned())]);
+        let sidecar = json!([{"name": SIDECAR, "restartPolicy": "Always"}]);
+        let table = [
+            (json!({"nodeName": "n"}), "", "node", true),
+            (json!({"nodeName": "n"}), "none", "node", false),
+            (json!({"nodeName": "n"}), "node", "sidecar", true),
+            (json!({"nodeName": "n"}), "", "sidecar", false),
+            (json!({}), "node", "", false),
+            (json!({"nodeName": "n", "hostNetwork": true}), "node", "", false),
+            (json!({"nodeName": "n", "initContainers": sidecar}), "node", "", false),
+        ];
+        for (spec, own, around, expected) in table {
+            let mut found = pod(spec.clone(), "Running");
+            if !own.is_empty() {
+                found.labels.extend(label(own));
+            }
+            let around = if around.is_empty() { TextMap::new() } else { label(around) };
+            assert_eq!(found.is_for_node(&around), expected, "{spec} {own} {around:?}");
+        }
+    }
+
+    #[test]
+    fn ports_of_probes_are_known_by_number_and_by_name() {
+        let app = json!([{
+            "ports": [{"name": "web", "containerPort": 8080}],
+            "readinessProbe": {"httpGet": {"port": "web"}},
+            "livenessProbe": {"tcpSocket": {"port": 9090}},
+            "startupProbe": {"exec": {"command": ["true"]}},
+        }]);
+        let late = json!([{"restartPolicy": "Always", "startupProbe": {"grpc": {"port": 7000}}}]);
+        let found = pod(json!({"containers": app, "initContainers": late}), "Running");
+        assert_eq!(found.probes, [7000, 8080, 9090].into());
     }
 
     #[test]

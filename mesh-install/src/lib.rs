@@ -7,6 +7,7 @@ pub mod access;
 pub mod cluster;
 pub mod definitions;
 pub mod manifest;
+pub mod node;
 pub mod render;
 pub mod values;
 mod webhook;

@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::access::{cluster_rules, namespace_rules, webhook_rule};
+use crate::node;
 use crate::values::{PullPolicy, Values};
 use crate::webhook::webhook;
 
@@ -13,6 +14,8 @@ pub const NAMESPACE: &str = "service-mesh-system";
 /// The group of the Gateway API.
 pub const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
 
+/// The label with which a namespace limits what its pods may do.
+pub(crate) const POD_SECURITY: &str = "pod-security.kubernetes.io/enforce";
 const POLICIES: &str = "security.mesh.io/v1beta1";
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
 const CONTROL_PORT: u16 = 15012;
@@ -43,6 +46,9 @@ pub fn render(values: &Values, namespace: &str) -> Rendered {
         webhook(namespace),
     ];
     objects.extend(values.security.enabled.then(|| nobody(namespace)));
+    if values.node.enabled {
+        objects.extend(node::objects(values, namespace));
+    }
     Rendered { namespace: namespace_object(namespace), objects, class: class(values) }
 }
 
@@ -70,7 +76,7 @@ fn namespace_object(namespace: &str) -> Json {
             "name": namespace,
             "labels": {
                 "app.kubernetes.io/part-of": "service-mesh",
-                "pod-security.kubernetes.io/enforce": "restricted",
+                POD_SECURITY: "restricted",
             },
         },
     })
@@ -178,11 +184,7 @@ fn container(values: &Values) -> Json {
     json!({
         "name": "controller",
         "image": values.image.controller,
-        "imagePullPolicy": match values.image.pull_policy {
-            PullPolicy::Always => "Always",
-            PullPolicy::IfNotPresent => "IfNotPresent",
-            PullPolicy::Never => "Never",
-        },
+        "imagePullPolicy": pull_policy(values),
         "args": arguments(values),
         "env": [field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace")],
         "ports": [
@@ -200,6 +202,15 @@ fn container(values: &Values) -> Json {
             "readOnlyRootFilesystem": true,
         },
     })
+}
+
+/// When an image is pulled, in the words of Kubernetes.
+pub(crate) fn pull_policy(values: &Values) -> &'static str {
+    match values.image.pull_policy {
+        PullPolicy::Always => "Always",
+        PullPolicy::IfNotPresent => "IfNotPresent",
+        PullPolicy::Never => "Never",
+    }
 }
 
 fn arguments(values: &Values) -> Vec<String> {

@@ -23,6 +23,8 @@ pub struct Values {
     pub istio: IstioValues,
     /// Several clusters.
     pub multi_cluster: MultiClusterValues,
+    /// Pods without a proxy of their own.
+    pub node: NodeValues,
     /// Metrics.
     pub observability: ObservabilityValues,
     /// Which values are the others' defaults.
@@ -59,6 +61,8 @@ pub struct GlobalValues {
 pub struct ImageValues {
     /// The controller's.
     pub controller: String,
+    /// That of the proxies of nodes.
+    pub node: String,
     /// The gateways'.
     pub proxy: String,
     /// When the controller's is pulled.
@@ -93,6 +97,14 @@ pub struct MultiClusterValues {
     pub enabled: bool,
 }
 
+/// Pods without a proxy of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NodeValues {
+    /// Whether each node has a proxy for them.
+    pub enabled: bool,
+}
+
 /// Metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -120,6 +132,7 @@ impl Default for Values {
             image: ImageValues::default(),
             istio: IstioValues::default(),
             multi_cluster: MultiClusterValues::default(),
+            node: NodeValues::default(),
             observability: ObservabilityValues::default(),
             profile: Profile::default(),
             replicas: 1,
@@ -143,6 +156,7 @@ impl Default for ImageValues {
     fn default() -> Self {
         Self {
             controller: "service-mesh/service-mesh-controller:dev".to_owned(),
+            node: "service-mesh/mesh-node:dev".to_owned(),
             proxy: "service-mesh/mesh-proxy:dev".to_owned(),
             pull_policy: PullPolicy::default(),
         }
@@ -303,6 +317,7 @@ impl Values {
         for (key, text) in [
             ("controllerName", &self.controller_name),
             ("image.controller", &self.image.controller),
+            ("image.node", &self.image.node),
             ("image.proxy", &self.image.proxy),
             ("trustDomain", &self.trust_domain),
         ] {
@@ -401,9 +416,9 @@ mod tests {
             assert_eq!(Values::of_settings(&[setting]).unwrap_err().to_string(), expected, "{setting}");
         }
         let unknown = Values::of_settings(&["replica=2"]).unwrap_err().to_string();
-        let list = "controllerName, gatewayClass.name, global.domain, image.controller, image.proxy, image.pullPolicy, \
-                    istio.enabled, multiCluster.enabled, observability.enabled, profile, replicas, resources, \
-                    security.acceptOpen, security.enabled, trustDomain";
+        let list = "controllerName, gatewayClass.name, global.domain, image.controller, image.node, image.proxy, \
+                    image.pullPolicy, istio.enabled, multiCluster.enabled, node.enabled, observability.enabled, profile, \
+                    replicas, resources, security.acceptOpen, security.enabled, trustDomain";
         assert_eq!(unknown, format!("there is no value \"replica\"; values are {list}"));
     }
 

@@ -22,6 +22,12 @@ fn cases() -> Vec<(&'static str, Vec<&'static str>, Json)> {
             vec!["profile=production", "security.enabled=false", "security.acceptOpen=true"],
             json!({"profile": "production", "security": {"enabled": false, "acceptOpen": true}}),
         ),
+        ("mesh-test", vec!["node.enabled=true"], json!({"node": {"enabled": true}})),
+        (
+            NAMESPACE,
+            vec!["node.enabled=true", "image.node=r.test/n:1", "observability.enabled=false"],
+            json!({"node": {"enabled": true}, "image": {"node": "r.test/n:1"}, "observability": {"enabled": false}}),
+        ),
         (NAMESPACE, vec!["observability.enabled=false"], json!({"observability": {"enabled": false}})),
         (
             NAMESPACE,

@@ -32,6 +32,12 @@ fn the_static_manifest_is_the_default_installation() {
     let rendered = render(&Values::default(), NAMESPACE);
     let objects: Vec<Json> = std::iter::once(rendered.namespace).chain(rendered.objects).collect();
     check("kubernetes/controller-deployment.yaml", &format!("{WRITTEN}{}", manifest::print(&objects)));
+    let mut values = Values::default();
+    values.node.enabled = true;
+    let with_nodes = render(&values, NAMESPACE).objects;
+    let of_nodes: Vec<Json> = with_nodes.into_iter().filter(|object| !objects.contains(object)).collect();
+    let why = "# For pods with the label mesh.io/mode: node, which then need no sidecar.\n";
+    check("kubernetes/node/daemonset.yaml", &format!("{WRITTEN}{why}{}", manifest::print(&of_nodes)));
     let class = rendered.class.expect("the default installation has a class");
     let why = "# Apart from the controller, because a cluster without the Gateway API refuses it.\n";
     check("kubernetes/gateway-class.yaml", &format!("{WRITTEN}{why}{}", manifest::print(&[class])));

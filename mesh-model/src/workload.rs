@@ -1,6 +1,6 @@
 //! Workloads: what runs behind an endpoint, under which account, with which labels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -28,6 +28,29 @@ pub struct Workload {
     /// Where it lets clients in without mesh TLS.
     #[serde(default, skip_serializing_if = "Plaintext::is_nowhere")]
     pub plaintext: Plaintext,
+    /// The node whose proxy serves it, for one without a proxy of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_node: Option<OnNode>,
+}
+
+impl Workload {
+    /// Whether clients reach it with mutual TLS: its proxy is known to be in place.
+    pub fn is_met_with_tls(&self) -> bool {
+        self.on_node.as_ref().is_none_or(|on_node| on_node.confirmed)
+    }
+}
+
+/// How the proxy of a node serves a workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnNode {
+    /// The node's name.
+    pub node: Arc<str>,
+    /// Whether the proxy said that it serves the workload. Until then clients are let in, and send, in plain text.
+    #[serde(default)]
+    pub confirmed: bool,
+    /// Ports at which the node itself asks how the application is.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub probes: BTreeSet<u16>,
 }
 
 /// Where a workload lets clients in that prove no identity. Nowhere unless said.

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use crate::snapshot::SharedMesh;
 use crate::telemetry::Telemetry;
 use kept::Kept;
+pub use link::Connector;
 
 /// Where the controller is and how it is recognised.
 #[derive(Debug, Clone)]

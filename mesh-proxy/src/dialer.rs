@@ -19,7 +19,8 @@ use mesh_model::{ResourceKey, SpiffeId};
 use mesh_rt::SharedClock;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, UdpSocket};
+use socket2::SockRef;
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio_rustls::TlsConnector;
 
 use crate::capture::SocketBroker;
@@ -81,6 +82,8 @@ pub struct DialerParts {
     pub system: Arc<SystemRoots>,
     /// How the application is reached.
     pub application: Arc<dyn DialApplication>,
+    /// The mark of connections that are not to be captured.
+    pub mark: Option<u32>,
     /// By which certificates are judged.
     pub clock: SharedClock,
     /// Longest time for connection and handshake together.
@@ -126,7 +129,9 @@ impl Dialer {
         let address = upstream.address;
         let stream = match upstream.security {
             Security::Application => self.0.parts.application.dial(address).await,
-            Security::Mesh(_) | Security::Plain | Security::Tls(..) => TcpStream::connect(address).await,
+            Security::Mesh(_) | Security::Plain | Security::Tls(..) => {
+                connect(address, self.0.parts.mark).await
+            }
         };
         let failed = |problem| ConnectError::Io { address, problem };
         let stream = stream.map_err(failed)?;
@@ -204,6 +209,13 @@ impl Dialer {
         policies.insert(key, entry);
         Ok((config, name))
     }
+}
+
+async fn connect(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpStream> {
+    let Some(mark) = mark else { return TcpStream::connect(address).await };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    SockRef::from(&socket).set_mark(mark)?;
+    socket.connect(address).await
 }
 
 impl Connect for Dialer {

@@ -7,7 +7,6 @@ pub mod config;
 pub mod control;
 pub mod detect;
 pub mod dialer;
-pub mod drain;
 mod hashed;
 pub mod http;
 pub mod layers;
@@ -23,4 +22,5 @@ pub mod upstream;
 mod worker;
 
 pub use mesh_capture as capture;
+pub use mesh_rt::drain;
 pub use mesh_telemetry as telemetry;

@@ -69,7 +69,7 @@ fn main() -> ExitCode {
 }
 
 fn init(init: &Init) -> anyhow::Result<()> {
-    let inbound = Inbound { exempt: init.open.clone(), port: init.inbound };
+    let inbound = Inbound { exempt: init.open.clone(), probes: Vec::new(), port: init.inbound };
     Rules::sidecar(init.user, init.outbound, inbound).apply().context("the redirect rules cannot be set")
 }
 

@@ -17,7 +17,9 @@ use crate::layers::budget::Budgets;
 use crate::tls::MeshTls;
 use crate::worker::{Worker, WorkerParts};
 
-pub use options::{BindPorts, GatewayOptions, InboundListener, Listen, OutboundListener, ProxyOptions};
+pub use options::{
+    BindPorts, GatewayOptions, InboundListener, Listen, Network, OutboundListener, ProxyOptions,
+};
 use ports::Ports;
 
 /// Names a listener of a proxy.
@@ -63,6 +65,7 @@ impl Proxy {
         let count = options.workers.max(1);
         let parts = WorkerParts {
             mesh: options.mesh.clone(),
+            network: options.network,
             tls,
             system: options.system,
             application: options.application,

@@ -16,6 +16,7 @@ use crate::dialer::{DialApplication, Dialer, DialerParts};
 use crate::drain::Signal;
 use crate::http::{Limits, Parts, Stack};
 use crate::layers::budget::Budgets;
+use crate::proxy::Network;
 use crate::role::gateway::{self, GatewayPort};
 use crate::role::inbound::{self, InboundPort};
 use crate::role::outbound::{self, OutboundPort};
@@ -29,6 +30,7 @@ use crate::tls::{MeshTls, Peers, SystemRoots, Terminations};
 #[derive(Clone)]
 pub(crate) struct WorkerParts {
     pub(crate) mesh: SharedMesh,
+    pub(crate) network: Option<Network>,
     pub(crate) tls: Arc<MeshTls>,
     pub(crate) system: Arc<SystemRoots>,
     pub(crate) application: Arc<dyn DialApplication>,
@@ -76,8 +78,18 @@ impl Worker {
     pub(crate) fn start(name: &str, parts: WorkerParts) -> io::Result<Self> {
         let (openings, commands) = mpsc::unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let work = move || LocalSet::new().block_on(&runtime, serve(parts, commands));
+        let (told, entered) = std::sync::mpsc::channel();
+        let work = move || {
+            // Whatever the worker connects to, it connects from there.
+            let entering = parts.network.as_ref().map_or(Ok(()), |network| network.namespace.enter());
+            let is_there = entering.is_ok();
+            let _ = told.send(entering);
+            if is_there {
+                LocalSet::new().block_on(&runtime, serve(parts, commands));
+            }
+        };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work)?;
+        entered.recv().map_err(io::Error::other)??;
         Ok(Self { openings, thread })
     }
 
@@ -120,6 +132,7 @@ fn context(parts: WorkerParts) -> Context {
         peers: peers.clone(),
         system: parts.system,
         application: Arc::clone(&parts.application),
+        mark: parts.network.as_ref().map(|network| network.mark),
         clock: Arc::clone(&parts.clock),
         limit: parts.connect_limit,
     };

@@ -4,6 +4,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod clock;
+pub mod drain;
 pub mod net;
 pub mod passing;
 pub mod random;

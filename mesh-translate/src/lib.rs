@@ -48,6 +48,7 @@ use crate::store::ObjectKey;
 pub use entry::{Changes, Entry, locate, refused_policies, refused_tls_policies};
 pub use feature::{Feature, UnknownFeature};
 pub use graph::Translator;
+pub use pod::{SERVED_ENTRY, served_map};
 
 use node::Node;
 use output::Output;

@@ -33,6 +33,7 @@ pub(super) fn workload(reader: &Reader<'_>, name: &ObjectName) -> Option<Output>
         identity,
         addresses,
         plaintext: plaintext::of_workload(reader, &name.namespace, &process.metadata.labels),
+        on_node: None,
     };
     let resources = vec![Resource::Workload(Arc::new(workload))];
     Some(Output { resources, findings: report.findings, ..Output::default() })

@@ -61,6 +61,7 @@ pub mod generated;
 pub mod key;
 pub mod lastgood;
 pub mod native;
+pub mod nodes;
 pub mod proto;
 pub mod server;
 pub mod session;

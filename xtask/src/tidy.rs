@@ -44,6 +44,7 @@ const PRODUCT: &[(&str, &[&str])] = &[
             "mesh-telemetry",
         ],
     ),
+    ("mesh-node", &["mesh-rt", "mesh-capture", "mesh-model", "mesh-xds", "mesh-ca", "mesh-proxy"]),
     ("mesh-yaml", &["mesh-model"]),
     ("mesh-objects", &["mesh-model", "mesh-yaml"]),
     ("mesh-source", &["mesh-model", "mesh-yaml", "mesh-objects"]),

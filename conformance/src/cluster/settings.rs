@@ -73,6 +73,8 @@ fn prepare() -> Vec<Vec<String>> {
         .iter()
         .map(|folder| format!("mount -t tmpfs node {folder}"))
         .collect();
+    // Pods may be shown mounts that appear later, such as those of network namespaces.
+    lines.push("mount --make-shared /run".to_owned());
     lines.push("ip link set lo up".to_owned());
     lines.push("ip link add node0 type bridge".to_owned());
     lines.push(format!("ip address add {NODE}/24 dev node0"));

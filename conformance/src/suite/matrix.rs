@@ -9,7 +9,7 @@ use super::{Kind, full, gateways, judge, play};
 use crate::arguments::Arguments;
 use crate::cluster::{Channel, Place};
 use crate::config::Config;
-use crate::controller::Names;
+use crate::controller::{self, Names};
 use crate::images::Profile;
 use crate::{images, say};
 
@@ -80,6 +80,9 @@ impl Round<'_> {
         images::load(self.place, &images::of_mesh(self.config)?)?;
         for mode in Mesh::MODES {
             let report = Report::new(self.kind.channel, mode.name());
+            if *mode == Mesh::Node {
+                controller::deploy_node(self.config, self.place)?;
+            }
             for time in 1..=self.times {
                 self.say(&format!("mesh, mode {}", mode.name()), time);
                 let mut run = mesh::run(self.place, *mode);

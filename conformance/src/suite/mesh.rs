@@ -1,4 +1,4 @@
-//! The mesh tests of the suite: how they run with sidecars and without a mesh, and when a run counts. Some of them pass
+//! The mesh tests of the suite: how they run with sidecars, with the node's proxy and without a mesh, and when a run counts. Some of them pass
 //! in a cluster without any mesh, so it is kept which do: a pass of the others shows that the mesh works.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use super::{Run, SECOND_TRIES, play};
 use crate::arguments::Arguments;
 use crate::cluster::Place;
 use crate::config::Config;
-use crate::{images, say};
+use crate::{controller, images, say};
 
 /// Mesh tests of the suite; another number means another suite.
 const TESTS: usize = 23;
@@ -33,18 +33,21 @@ const LIMIT: u32 = 600;
 pub(super) enum Mesh {
     /// Nothing: the tests run against Kubernetes alone.
     Absent,
+    /// Nothing of their own: the node's proxy serves them.
+    Node,
     /// A sidecar each.
     Sidecar,
 }
 
 impl Mesh {
     /// The modes that there is a report of.
-    pub(super) const MODES: &[Self] = &[Self::Sidecar];
+    pub(super) const MODES: &[Self] = &[Self::Sidecar, Self::Node];
 
     /// The word for it in reports.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Absent => "absent",
+            Self::Node => "node",
             Self::Sidecar => "sidecar",
         }
     }
@@ -55,6 +58,7 @@ pub(super) fn run(place: &Place, mesh: Mesh) -> Run {
     let mut arguments = vec![PROFILES.to_owned(), FEATURES.to_owned(), "-gateway-class=none".to_owned()];
     arguments.push(match mesh {
         Mesh::Absent => IMPATIENT.to_owned(),
+        Mesh::Node => "-namespace-labels=mesh.io/mode=node".to_owned(),
         Mesh::Sidecar => "-namespace-labels=mesh.io/mode=sidecar".to_owned(),
     });
     Run {
@@ -113,8 +117,16 @@ pub(super) fn judge(config: &Config, results: &Results) -> anyhow::Result<()> {
 /// Names the tests that failed.
 pub(super) fn quick(config: &Config, given: &Arguments) -> anyhow::Result<()> {
     let place = given.place(config);
-    let mesh = if given.has("absent") { Mesh::Absent } else { Mesh::Sidecar };
+    let mesh = match (given.has("absent"), given.has("node")) {
+        (true, false) => Mesh::Absent,
+        (false, true) => Mesh::Node,
+        (false, false) => Mesh::Sidecar,
+        (true, true) => bail!("--absent and --node exclude each other"),
+    };
     images::load(&place, &images::of_mesh(config)?)?;
+    if mesh == Mesh::Node {
+        controller::deploy_node(config, &place)?;
+    }
     let mut run =
         run(&place, mesh).with(format!("-cleanup-base-resources={}", given.get("base") != Some("keep")));
     if let Some(expression) = given.get("run") {
@@ -123,7 +135,7 @@ pub(super) fn quick(config: &Config, given: &Arguments) -> anyhow::Result<()> {
     let results = play(config, &place, &run)?;
     match (mesh, given.get("run")) {
         (Mesh::Absent, None) => write_record(config, &results),
-        (Mesh::Sidecar, None) => judge(config, &results),
+        (Mesh::Node | Mesh::Sidecar, None) => judge(config, &results),
         (_, Some(_)) if results.failed().is_empty() => Ok(()),
         (_, Some(_)) => bail!("failed: {}", results.failed().join(" ")),
     }

@@ -209,7 +209,7 @@ impl LocalTokenAttestor {
 impl Attestor for LocalTokenAttestor {
     fn attest<'a>(&'a self, evidence: Evidence<'a>) -> Attesting<'a> {
         let judged = match evidence.token {
-            Some(token) => self.judge(token, evidence.key),
+            Some(token) => self.judge(token, evidence.key).and_then(|id| super::own(id, evidence.asked)),
             None => Err(AttestError::NoEvidence),
         };
         Box::pin(std::future::ready(judged))

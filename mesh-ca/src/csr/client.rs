@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use mesh_model::SpiffeId;
 use rustls_pki_types::CertificateDer;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
@@ -63,6 +64,15 @@ pub struct Fresh {
     pub life: Duration,
 }
 
+/// Why somebody may have a certificate.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Proof<'a> {
+    /// The token that shows who asks; without one the connection's own certificate does.
+    pub token: Option<&'a str>,
+    /// Whose certificate is asked for; without it the asker's own.
+    pub of: Option<&'a SpiffeId>,
+}
+
 /// A client of `mesh.v1.CertificateService` over a connected channel.
 #[derive(Debug, Clone)]
 pub struct CertificateClient(Grpc<Channel>);
@@ -74,21 +84,21 @@ impl CertificateClient {
         Self(grpc.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
     }
 
-    /// Asks for an SVID for a key. Without a token the connection's own certificate is the proof. The answer
-    /// must hold at `now` under the bundles that come with it.
+    /// Asks for an SVID for a key. The answer must hold at `now` under the bundles that come with it.
     ///
     /// # Errors
     /// When the authority refuses, cannot be reached, or answers with something unusable.
     pub async fn issue(
         &mut self,
         key: PrivateKey,
-        token: Option<&str>,
+        proof: Proof<'_>,
         now: SystemTime,
     ) -> Result<Fresh, RequestError> {
         let asked = IssueCertificateRequest {
             csr: super::request(&key),
-            attestation_token: token.unwrap_or_default().to_owned(),
+            attestation_token: proof.token.unwrap_or_default().to_owned(),
             ttl_seconds: 0,
+            identity: proof.of.map(ToString::to_string).unwrap_or_default(),
         };
         let answer: IssueCertificateResponse = self.call(ISSUE, asked).await?;
         let chain = answer.chain.into_iter().map(CertificateDer::from).collect();

@@ -55,13 +55,20 @@ impl Shared {
             audit(peer.as_ref(), &error);
             Status::invalid_argument(error.to_string())
         })?;
+        let ttl = Some(asked.ttl_seconds).filter(|ttl| *ttl > 0).map(Duration::from_secs);
         let token = Some(asked.attestation_token.as_str()).filter(|token| !token.is_empty());
-        let evidence = Evidence { token, peer: peer.as_ref(), key: &key };
+        let asked = match asked.identity.as_str() {
+            "" => None,
+            text => Some(text.parse::<SpiffeId>().map_err(|error| {
+                audit(peer.as_ref(), &error);
+                Status::invalid_argument(error.to_string())
+            })?),
+        };
+        let evidence = Evidence { token, peer: peer.as_ref(), key: &key, asked: asked.as_ref() };
         let id = self.attestor.attest(evidence).await.map_err(|error| {
             audit(peer.as_ref(), &error);
             refused(&error)
         })?;
-        let ttl = Some(asked.ttl_seconds).filter(|ttl| *ttl > 0).map(Duration::from_secs);
         let authority = Arc::clone(&self.authority);
         // A rotation that is due writes the store's file.
         let issuing = tokio::task::spawn_blocking(move || authority.issue(&id, &key, ttl));

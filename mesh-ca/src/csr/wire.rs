@@ -21,6 +21,9 @@ pub(super) struct IssueCertificateRequest {
     /// Life asked for, in seconds; 0 leaves it to the authority.
     #[prost(uint64, tag = "3")]
     pub(super) ttl_seconds: u64,
+    /// Whose certificate is asked for, as a SPIFFE ID; empty for the asker's own.
+    #[prost(string, tag = "4")]
+    pub(super) identity: String,
 }
 
 /// A certificate.

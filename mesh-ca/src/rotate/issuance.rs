@@ -15,7 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 use zeroize::Zeroizing;
 
 use crate::authority::Authority;
-use crate::csr::{CertificateClient, Fresh, RequestError};
+use crate::csr::{CertificateClient, Fresh, Proof, RequestError};
 use crate::grpc;
 use crate::key::PrivateKey;
 use crate::source::SvidSource;
@@ -80,6 +80,8 @@ pub struct Remote {
     connect: Box<dyn Fn() -> Connecting + Send + Sync>,
     source: Arc<SvidSource>,
     token: Option<TokenFn>,
+    /// Whose SVID is asked for, where it is not the asker's.
+    of: Option<SpiffeId>,
     /// The key of a first request whose answer was lost: the token is bound to it.
     pending: Mutex<Option<PrivateKey>>,
 }
@@ -100,7 +102,7 @@ impl Remote {
         connect: impl Fn() -> Connecting + Send + Sync + 'static,
         source: Arc<SvidSource>,
     ) -> Self {
-        Self { connect: Box::new(connect), source, token: None, pending: Mutex::new(None) }
+        Self { connect: Box::new(connect), source, token: None, of: None, pending: Mutex::new(None) }
     }
 
     /// Proves the identity with a join token while there is no live SVID.
@@ -109,6 +111,13 @@ impl Remote {
         read: impl Fn() -> io::Result<Zeroizing<String>> + Send + Sync + 'static,
     ) -> Self {
         self.token = Some(Box::new(read));
+        self
+    }
+
+    /// Asks for the SVID of somebody else: a node for a pod. The token is the proof each time, because the SVID does not
+    /// say who holds it.
+    pub fn on_behalf_of(mut self, id: SpiffeId) -> Self {
+        self.of = Some(id);
         self
     }
 
@@ -128,8 +137,8 @@ impl Remote {
 
     async fn ask(&self) -> Result<Fresh, RequestError> {
         let now = self.source.clock().wall();
-        if !self.source.remaining().is_zero() {
-            return self.client().await?.issue(PrivateKey::generate(), None, now).await;
+        if self.of.is_none() && !self.source.remaining().is_zero() {
+            return self.client().await?.issue(PrivateKey::generate(), Proof::default(), now).await;
         }
         let token = match &self.token {
             Some(read) => {
@@ -138,7 +147,8 @@ impl Remote {
             None => Zeroizing::default(),
         };
         let key = self.pending().get_or_insert_with(PrivateKey::generate).clone();
-        let fresh = self.client().await?.issue(key, Some(token.trim()), now).await?;
+        let proof = Proof { token: Some(token.trim()), of: self.of.as_ref() };
+        let fresh = self.client().await?.issue(key, proof, now).await?;
         *self.pending() = None;
         Ok(fresh)
     }

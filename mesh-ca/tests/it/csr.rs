@@ -128,6 +128,21 @@ async fn nobody_gets_a_certificate_without_proof() {
 }
 
 #[tokio::test]
+async fn neither_a_token_nor_a_certificate_of_ones_own_gives_somebody_elses() {
+    let served = Served::start();
+    let cart = served.stranger();
+    let token = served.tokens.mint(&id("cart"), Duration::from_secs(60));
+    let other = served.remote(&cart, token.expose()).on_behalf_of(id("other"));
+    let refusal = other.issue().await.unwrap_err().to_string();
+    assert!(refusal.contains("which may not ask for spiffe://cluster.local/ns/x/sa/other"), "{refusal}");
+    cart.source.publish(served.authority.issue_svid(&id("cart")).unwrap());
+    let refusal = served.remote(&cart, "").on_behalf_of(id("other")).issue().await.unwrap_err().to_string();
+    assert!(refusal.contains("which may not ask for spiffe://cluster.local/ns/x/sa/other"), "{refusal}");
+    let own = served.remote(&cart, "").on_behalf_of(id("cart")).issue().await.unwrap();
+    assert_eq!(own.svid.id(), &id("cart"));
+}
+
+#[tokio::test]
 async fn an_expired_svid_proves_nothing() {
     let served = Served::start();
     let cart = served.stranger();

@@ -80,6 +80,27 @@ impl Rule {
         self
     }
 
+    /// The packet is the first of a TCP connection: of its flags SYN, ACK, FIN and RST only SYN is set (RFC 9293, section
+    /// 3.1). The protocol must be asked for before.
+    pub(super) fn begins(mut self) -> Self {
+        self.0.push(Expression::Payload(TRANSPORT, 13, 1));
+        self.0.push(Expression::Masked(vec![0x17]));
+        self.0.push(Expression::Equals(vec![0x02]));
+        self
+    }
+
+    /// The packet comes from this address.
+    pub(super) fn source(self, address: IpAddr) -> Self {
+        let (family, offset, octets) = match address {
+            IpAddr::V4(address) => (2, 12, address.octets().to_vec()),
+            IpAddr::V6(address) => (10, 8, address.octets().to_vec()),
+        };
+        let mut rule = self.meta(FAMILY, &[family]);
+        rule.0.push(Expression::Payload(NETWORK, offset, u32::try_from(octets.len()).unwrap_or(16)));
+        rule.0.push(Expression::Equals(octets));
+        rule
+    }
+
     /// The packet goes to an address of this prefix.
     pub(super) fn destination(self, address: IpAddr, length: u8) -> Self {
         let (family, offset, octets) = match address {

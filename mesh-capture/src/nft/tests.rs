@@ -19,8 +19,10 @@ fn a_batch_is_these_bytes() {
         dns: None,
         exempt: Exempt::User(1337),
         inbound: None,
+        only_new: false,
         outbound: 15001,
         refuse_others: false,
+        table: TABLE,
     };
     let batch = rules.batch();
     let text = words(batch.bytes());

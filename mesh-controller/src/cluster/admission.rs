@@ -106,7 +106,7 @@ impl Admission {
         let known = answer(question, &self.labels(&question.namespace), &self.settings);
         let unsure = matches!(
             known.1,
-            Decision::Leave(Because::NotAsked | Because::OptedOut | Because::OtherRevision)
+            Decision::Leave(Because::NotAsked | Because::OnNode | Because::OptedOut | Because::OtherRevision)
         );
         if !unsure {
             return known;

@@ -1,5 +1,6 @@
 //! Who asks for a first certificate: projected tokens of service accounts, judged by the API server
-//! (`TokenReview`). A server that does not answer means no certificate; those who have one renew it without.
+//! (`TokenReview`). A server that does not answer means no certificate; those who have one renew it without. The proxy
+//! of a node asks for its pods with its own token, each time: it says on which node it is.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use mesh_ca::attest::{AttestError, Attesting, Attestor, Evidence};
-use mesh_model::{SpiffeId, TrustDomain};
+use mesh_model::{SpiffeId, TrustDomain, Workload};
 use mesh_rt::SharedClock;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::client::{Api, Fault};
+use crate::controller::View;
 
 /// Whom a token must be meant for.
 const AUDIENCE: &str = "mesh-ca";
@@ -25,14 +28,31 @@ const LONGEST: usize = 8192;
 /// Reviews per second, and how many may come at once.
 const RATE: (f64, f64) = (50.0, 100.0);
 
-type Judgement = Result<SpiffeId, String>;
+/// What a token proves: the account, and where its pod runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Proven {
+    id: SpiffeId,
+    node: String,
+}
+
+type Judgement = Result<Proven, String>;
 
 /// Judges tokens by asking the API server.
 pub(super) struct TokenReviewer {
     api: Api,
     trust_domain: TrustDomain,
     clock: SharedClock,
+    nodes: Nodes,
     state: Mutex<State>,
+}
+
+/// Which pods the proxies of nodes may stand for.
+#[derive(Debug, Clone)]
+pub(super) struct Nodes {
+    /// The identity of these proxies.
+    pub(super) proxy: SpiffeId,
+    /// What the controller holds.
+    pub(super) view: watch::Receiver<View>,
 }
 
 struct State {
@@ -42,12 +62,12 @@ struct State {
 }
 
 impl TokenReviewer {
-    pub(super) fn new(api: Api, trust_domain: TrustDomain, clock: SharedClock) -> Self {
+    pub(super) fn new(api: Api, trust_domain: TrustDomain, clock: SharedClock, nodes: Nodes) -> Self {
         let state = State { known: BTreeMap::new(), allowance: RATE.1, counted: clock.monotonic() };
-        Self { api, trust_domain, clock, state: Mutex::new(state) }
+        Self { api, trust_domain, clock, nodes, state: Mutex::new(state) }
     }
 
-    async fn judge(&self, token: &str) -> Result<SpiffeId, AttestError> {
+    async fn judge(&self, token: &str) -> Result<Proven, AttestError> {
         if token.len() > LONGEST {
             return Err(AttestError::Refused("the token is too long".to_owned()));
         }
@@ -69,6 +89,17 @@ impl TokenReviewer {
         };
         self.lock().remember(mark, self.clock.monotonic(), judgement.clone());
         judgement.map_err(AttestError::Refused)
+    }
+
+    /// The node whose proxy shows this token.
+    pub(super) async fn node_of(&self, token: &str) -> Result<String, AttestError> {
+        let Proven { id, node } = self.judge(token).await?;
+        match id == self.nodes.proxy && !node.is_empty() {
+            true => Ok(node),
+            false => {
+                Err(AttestError::Refused(format!("the token of {id} does not say that it is a node's proxy")))
+            }
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -123,17 +154,42 @@ fn verdict(answer: &Value, trust_domain: &TrustDomain) -> Judgement {
         let values = status.pointer("/user/extra").and_then(|extra| extra.get(field));
         values.and_then(|values| values.get(0)).and_then(Value::as_str).unwrap_or_default().to_owned()
     };
-    let (pod, uid) =
-        (pod("authentication.kubernetes.io/pod-name"), pod("authentication.kubernetes.io/pod-uid"));
-    tracing::info!(target: "mesh_ca::audit", namespace, account, pod, uid, "token accepted");
-    SpiffeId::for_service_account(trust_domain, namespace, account).map_err(|error| error.to_string())
+    let [node, pod, uid] = ["node-name", "pod-name", "pod-uid"]
+        .map(|field| pod(&format!("authentication.kubernetes.io/{field}")));
+    tracing::info!(target: "mesh_ca::audit", namespace, account, node, pod, uid, "token accepted");
+    let id = SpiffeId::for_service_account(trust_domain, namespace, account);
+    Ok(Proven { id: id.map_err(|error| error.to_string())?, node })
+}
+
+impl Nodes {
+    /// Whose certificate is given to whom proved this: his own, or that of a pod that his node's proxy serves.
+    fn grant(&self, proven: Proven, asked: Option<&SpiffeId>) -> Result<SpiffeId, String> {
+        let Some(asked) = asked.filter(|asked| **asked != proven.id) else { return Ok(proven.id) };
+        let Proven { id, node } = proven;
+        if id != self.proxy {
+            return Err(format!("{id} may not ask for {asked}: only the proxies of nodes ask for others"));
+        }
+        if node.is_empty() {
+            return Err("the token does not say on which node its pod runs".to_owned());
+        }
+        let view = self.view.borrow();
+        let served =
+            |w: &Workload| w.identity == *asked && w.on_node.as_ref().is_some_and(|n| *n.node == *node);
+        match view.mesh.all_workloads().any(|workload| served(workload)) {
+            true => Ok(asked.clone()),
+            false => Err(format!("no pod that the proxy of node {node} serves has the identity {asked}")),
+        }
+    }
 }
 
 impl Attestor for TokenReviewer {
     fn attest<'a>(&'a self, evidence: Evidence<'a>) -> Attesting<'a> {
         Box::pin(async move {
             match evidence.token {
-                Some(token) => self.judge(token).await,
+                Some(token) => {
+                    let proven = self.judge(token).await?;
+                    self.nodes.grant(proven, evidence.asked).map_err(AttestError::Refused)
+                }
                 None => Err(AttestError::NoEvidence),
             }
         })

@@ -58,7 +58,12 @@ fn is_asked(access: &Access, seen: &mut Option<u64>) -> bool {
 async fn write(access: &Access, view: &View, text: &str) -> bool {
     let mut complete = true;
     let workloads = view.mesh.all_workloads().map(|workload| workload.name.namespace.to_string());
-    let wanted = workloads.chain([access.config.namespace.clone()]).collect();
+    let own = access.config.namespace.clone();
+    // That of the proxies of nodes, where there are any.
+    let of_nodes = Some(format!("{own}-node"));
+    let of_nodes =
+        of_nodes.filter(|name| view.store.one::<Namespace>(&ObjectName::new("", name.as_str())).is_some());
+    let wanted = workloads.chain([own]).chain(of_nodes).collect();
     for namespace in outdated(&view.store, wanted, &access.config.controller_name, text) {
         let path = format!("/api/v1/namespaces/{namespace}/configmaps/{NAME}");
         let metadata = json!({"name": NAME, "namespace": namespace});

@@ -11,8 +11,10 @@ use mesh_ca::attest::{Attestor, Attestors, PeerSvidAttestor};
 use mesh_ca::store::StoreError;
 use mesh_ca::tls::named_server_config;
 use mesh_ca::{Authority, AuthorityError, Policy};
+use mesh_model::identity::SpiffeIdError;
 use mesh_model::{FieldPath, Finding, ObjectName, Origin, Reason, SourceRef, SpiffeId};
 use mesh_rt::SharedClock;
+use mesh_xds::nodes::NodeService;
 use mesh_xds::server::{AdsService, Fleet};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -21,8 +23,9 @@ use super::admission::{self, Admission};
 use super::client::{Api, CallError, Fault};
 use super::election::{self, Election};
 use super::feed::Pauses;
+use super::nodes::Notes;
 use super::pods::Pods;
-use super::review::TokenReviewer;
+use super::review::{Nodes, TokenReviewer};
 use super::source::Source;
 use super::vault::{SealingError, Vault, sealing_key};
 use super::{Access, ClusterConfig, apply, roots, status, webhook, xmesh};
@@ -36,6 +39,8 @@ use crate::translate::{GatewayAddresses, Settings};
 
 /// The account of the control plane.
 const ACCOUNT: &str = "service-mesh-controller";
+/// The account of the proxies of nodes.
+const NODE_ACCOUNT: &str = "mesh-node";
 /// How often certificates are looked at.
 const TICK: Duration = Duration::from_secs(3600);
 /// How often the authority is looked at: whether another replica changed it, and whether a rotation is due.
@@ -191,7 +196,10 @@ impl Cluster {
         let takes_part = election.is_some();
         tasks.extend(election.map(|election| AbortOnDrop::spawn(election.run())));
         let told = (ads.fleet().clone(), Arc::clone(&authority));
-        let services = Services { ads, authority, attestors: attestors(&access) };
+        let reviewer = reviewer(&access, node_proxy(&access.config)?);
+        let nodes = Some(NodeService::new(Notes::new(access.clone(), Arc::clone(&reviewer))));
+        let attestors = Attestors::new([reviewer as Arc<dyn Attestor>, Arc::new(PeerSvidAttestor)]);
+        let services = Services { ads, authority, attestors, nodes };
         let outcome = tokio::select! {
             outcome = serve(listener, &peer, services, shutdown) => outcome.map_err(ClusterError::from),
             () = follow(controller, (source, pods), told, &mut tell) => Ok(()),
@@ -231,6 +239,12 @@ fn admit(
     Ok(admission::serve(listener, tls, Admission { api, settings: Arc::new(settings), view }))
 }
 
+/// The identity of the proxies of nodes. They need rights that the control plane's own namespace forbids, so they have
+/// one beside it.
+fn node_proxy(config: &ClusterConfig) -> Result<SpiffeId, SpiffeIdError> {
+    SpiffeId::for_service_account(&config.trust_domain, &format!("{}-node", config.namespace), NODE_ACCOUNT)
+}
+
 /// Classes are objects here, and services have their addresses from the API server.
 fn settings(config: &ClusterConfig) -> Settings {
     Settings {
@@ -246,10 +260,11 @@ fn settings(config: &ClusterConfig) -> Settings {
     }
 }
 
-fn attestors(access: &Access) -> Attestors {
+/// `proxy` is the identity of the proxies of nodes.
+fn reviewer(access: &Access, proxy: SpiffeId) -> Arc<TokenReviewer> {
     let (api, trust_domain) = (access.api.clone(), access.config.trust_domain.clone());
-    let reviewer: Arc<dyn Attestor> = Arc::new(TokenReviewer::new(api, trust_domain, access.clock.clone()));
-    Attestors::new([reviewer, Arc::new(PeerSvidAttestor)])
+    let nodes = Nodes { proxy, view: access.view.clone() };
+    Arc::new(TokenReviewer::new(api, trust_domain, access.clock.clone(), nodes))
 }
 
 /// Takes every change in, for ever.

@@ -197,6 +197,7 @@ impl Standalone {
             ads: self.ads.clone(),
             authority: Arc::clone(&self.authority),
             attestors: Attestors::new(attestors),
+            nodes: None,
         };
         tell(Event::Serving { address: self.address, readiness: readiness_address });
         let listener = self.listener.take().expect("a control plane runs once");

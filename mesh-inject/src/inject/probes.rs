@@ -29,6 +29,13 @@ pub(super) fn redirect(container: &mut Value, asked: &mut Map<String, Value>) {
     }
 }
 
+/// Ports of the pod that the kubelet asks at for a container.
+pub(crate) fn ports(container: &Value) -> Vec<u16> {
+    let probes = PLACES.iter().filter_map(|(place, _)| container.pointer(place)?.as_object());
+    let questions = probes.filter_map(|probe| question(probe, &container["ports"]));
+    questions.filter_map(|question| u16::try_from(question["port"].as_u64()?).ok()).collect()
+}
+
 /// The question as the sidecar reads it; `None` for one that is not about a port of the pod.
 fn question(probe: &Map<String, Value>, ports: &Value) -> Option<Value> {
     let seconds = probe.get("timeoutSeconds").and_then(Value::as_u64).unwrap_or(1);

@@ -47,6 +47,7 @@ pub fn inject_object(
             Because::HasSidecar
             | Because::HostNetwork
             | Because::NotAsked
+            | Because::OnNode
             | Because::OptedOut
             | Because::OtherRevision,
         ) => Ok(None),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mesh_ca::Rotation;
 use mesh_ca::grpc;
 use mesh_ca::rotate::{Connected, Connecting, Remote};
-use mesh_ca::tls::{PeerTls, client_config};
+use mesh_ca::tls::{PeerTls, TlsError, client_config};
 use mesh_xds::client::{Client, ClientConfig, ClientState};
 use mesh_xds::lastgood::{Recorder, Writer};
 use mesh_xds::native::FEATURES;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::kept::{Kept, Restored};
 use super::staging::Staging;
-use super::{ControlError, ControlOptions};
+use super::{ControlError, ControlOptions, ControllerAddress};
 use crate::snapshot::SharedMesh;
 
 /// How often ages are told.
@@ -44,7 +44,7 @@ pub(super) fn start(link: Link) -> Result<watch::Receiver<ClientState>, ControlE
         }
         None => (None, None),
     };
-    let connector = connector(&options, &identity)?;
+    let connector = Connector::new(&options.controller, &identity)?;
     let ads = connector.clone();
     let config = client_options(&options, restored.as_ref());
     let consumer = Staging::new(mesh.clone(), recorder);
@@ -92,14 +92,27 @@ fn client_options(options: &ControlOptions, restored: Option<&Restored>) -> Clie
 }
 
 /// Dials the controller, whose host is looked up anew each time.
-#[derive(Clone)]
-struct Connector {
+#[derive(Debug, Clone)]
+pub struct Connector {
     address: Arc<str>,
     config: Arc<rustls::ClientConfig>,
 }
 
 impl Connector {
-    async fn connect(&self) -> io::Result<Connected> {
+    /// Dials this controller and shows this identity, once there is one.
+    ///
+    /// # Errors
+    /// The TLS parameters are unusable.
+    pub fn new(controller: &ControllerAddress, identity: &PeerTls) -> Result<Self, TlsError> {
+        let config = client_config(identity, vec![controller.identity.clone()], &[grpc::ALPN])?;
+        Ok(Self { address: Arc::from(controller.address.as_str()), config })
+    }
+
+    /// A connection, its handshake done.
+    ///
+    /// # Errors
+    /// The controller is not found, does not answer, or is another one.
+    pub async fn connect(&self) -> io::Result<Connected> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the controller's name has no address");
         for address in tokio::net::lookup_host(&*self.address).await? {
             match grpc::dial(address, Arc::clone(&self.config)).await {
@@ -109,11 +122,6 @@ impl Connector {
         }
         Err(last)
     }
-}
-
-fn connector(options: &ControlOptions, identity: &PeerTls) -> Result<Connector, ControlError> {
-    let config = client_config(identity, vec![options.controller.identity.clone()], &[grpc::ALPN])?;
-    Ok(Connector { address: Arc::from(options.controller.address.as_str()), config })
 }
 
 fn rotation(options: &ControlOptions, identity: &PeerTls, connector: Connector) -> Rotation {

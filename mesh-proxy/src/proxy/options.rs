@@ -10,6 +10,7 @@ use mesh_model::listener::unprivileged_port;
 use mesh_model::{ObjectName, Transport};
 use mesh_rt::{SharedClock, SystemClock};
 
+use crate::capture::Namespace;
 use crate::dialer::{DialApplication, SameNetwork};
 use crate::drain::DrainTimes;
 use crate::http::Limits;
@@ -83,6 +84,15 @@ pub struct OutboundListener {
     pub port: OutboundPort,
 }
 
+/// A network namespace that is not the process's own, in which a proxy works.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// Marks the proxy's connections, so that its own rules leave them alone. Needs NET_ADMIN.
+    pub mark: u32,
+}
+
 /// What a proxy is made of.
 pub struct ProxyOptions {
     /// Names its threads.
@@ -91,6 +101,8 @@ pub struct ProxyOptions {
     pub mesh: SharedMesh,
     /// Identity and trust.
     pub identity: PeerTls,
+    /// Where its connections are made; `None` is the process's own network. Listeners there are opened by the caller.
+    pub network: Option<Network>,
     /// How applications behind inbound listeners are reached.
     pub application: Arc<dyn DialApplication>,
     /// The system's root certificates.
@@ -126,6 +138,7 @@ impl ProxyOptions {
             name: name.into(),
             mesh,
             identity,
+            network: None,
             application: Arc::new(SameNetwork),
             system: Arc::default(),
             clock: SystemClock::shared(),

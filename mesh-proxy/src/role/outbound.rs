@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mesh_model::engine::{Place, route_connection};
 use mesh_model::{
-    AppProtocol, ConnectionFacts, Endpoint, Mesh, ObjectName, Reason, Service, SpiffeId, Transport,
+    AppProtocol, ConnectionFacts, Endpoint, Mesh, ObjectName, Reason, Service, SpiffeId, Transport, Workload,
 };
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -112,7 +112,10 @@ fn find(mesh: &Mesh, port: &OutboundPort, stream: &TcpStream) -> Result<Found, R
         let known = service.port(address.port(), Transport::Tcp).is_some();
         return known.then(|| Found::Service(Arc::clone(service), address.port())).ok_or(Reason::NoRoute);
     }
-    if let Some(workload) = mesh.workload_at(&address.ip()).filter(|_| address.port() != HEALTH_PORT) {
+    // The health port is that of a sidecar.
+    let captured =
+        |w: &&Arc<Workload>| w.is_met_with_tls() && (w.on_node.is_some() || address.port() != HEALTH_PORT);
+    if let Some(workload) = mesh.workload_at(&address.ip()).filter(captured) {
         return Ok(Found::Workload(address, workload.identity.clone()));
     }
     Ok(endpoint_at(mesh, address).map_or(Found::Nobody(address), Found::Endpoint))

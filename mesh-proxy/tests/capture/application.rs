@@ -102,7 +102,7 @@ fn daemon() -> std::io::Result<()> {
 
 /// Tries to get out of the capture; prints what it managed.
 fn confined() -> std::io::Result<()> {
-    if mesh_proxy::capture::nft::remove().is_ok() {
+    if mesh_proxy::capture::nft::remove(mesh_proxy::capture::nft::TABLE).is_ok() {
         println!("removed the rules");
     }
     if std::fs::write("/etc/hosts", "127.0.0.1 reviews").is_ok() {

@@ -45,9 +45,11 @@ fn sidecar() {
         datagrams: BTreeMap::new(),
         dns: Some(15053),
         exempt: Exempt::User(1337),
-        inbound: Some(Inbound { exempt: vec![15020, 15021], port: 15006 }),
+        inbound: Some(Inbound { exempt: vec![15020, 15021], probes: vec![], port: 15006 }),
+        only_new: false,
         outbound: 15001,
         refuse_others: false,
+        table: nft::TABLE,
     };
     check(&rules, SIDECAR);
 }
@@ -73,30 +75,24 @@ table inet mesh {
 ";
 
 fn node() {
-    let inbound = Some(Inbound { exempt: vec![], port: 15006 });
-    let rules = Rules {
-        datagrams: BTreeMap::new(),
-        dns: None,
-        exempt: Exempt::Mark(0x539),
-        inbound,
-        outbound: 15001,
-        refuse_others: false,
-    };
-    check(&rules, NODE);
+    let probes = vec![([10, 244, 0, 1].into(), 8080), ("fd00::1".parse().unwrap(), 8081)];
+    check(&Rules::node(0x539, 15001, Inbound { exempt: vec![], probes, port: 15006 }), NODE);
 }
 
 const NODE: &str = "\
-table inet mesh {
+table inet mesh-node {
 \tchain outbound {
 \t\ttype nat hook output priority -100; policy accept;
 \t\tmeta mark 0x00000539 return
 \t\toif \"lo\" return
-\t\tmeta l4proto tcp redirect to :15001
+\t\ttcp flags syn / fin,syn,rst,ack redirect to :15001
 \t}
 
 \tchain inbound {
 \t\ttype nat hook prerouting priority dstnat; policy accept;
-\t\tmeta l4proto tcp redirect to :15006
+\t\tip saddr 10.244.0.1 tcp dport 8080 return
+\t\tip6 saddr fd00::1 tcp dport 8081 return
+\t\ttcp flags syn / fin,syn,rst,ack redirect to :15006
 \t}
 }
 ";
@@ -139,7 +135,7 @@ fn replaced() {
     assert!(
         Command::new("nft").args(foreign).env("PATH", "/usr/sbin:/sbin:/usr/bin").status().unwrap().success()
     );
-    nft::remove().unwrap();
+    nft::remove(nft::TABLE).unwrap();
     Rules::local(15001).apply().unwrap();
     Rules::local(15001).apply().unwrap();
     assert_eq!(ruleset(), format!("table inet other {{\n}}\n{LOCAL}"));
@@ -149,15 +145,17 @@ fn replaced() {
         dns: None,
         exempt: odd,
         inbound: None,
+        only_new: false,
         outbound: 7,
         refuse_others: false,
+        table: nft::TABLE,
     }
     .apply()
     .unwrap();
     let text = ruleset();
     assert!(text.contains("\t\tip daddr 10.32.0.0/11 return\n\t\tmeta nfproto ipv4 return\n"), "{text}");
     assert_eq!(text.matches("redirect").count(), 1, "{text}");
-    nft::remove().unwrap();
-    nft::remove().unwrap();
+    nft::remove(nft::TABLE).unwrap();
+    nft::remove(nft::TABLE).unwrap();
     assert_eq!(ruleset(), "table inet other {\n}\n");
 }

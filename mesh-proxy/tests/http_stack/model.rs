@@ -128,6 +128,7 @@ pub(crate) fn workload(object: &str) -> Arc<Workload> {
         identity: identity(object),
         addresses: Vec::new(),
         plaintext: mesh_model::Plaintext::default(),
+        on_node: None,
     })
 }
 

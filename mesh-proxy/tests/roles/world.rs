@@ -126,6 +126,7 @@ pub(crate) fn workload(world: &World, account: &str) -> Resource {
         identity: world.id(account),
         addresses: Vec::new(),
         plaintext: mesh_model::Plaintext::default(),
+        on_node: None,
     }))
 }
 

@@ -84,6 +84,7 @@ fn workload(reader: &Reader<'_>, object: &Gateway, entry: &Entry) -> Result<Work
         identity: identity.map_err(|error| error.to_string())?,
         addresses: Vec::new(),
         plaintext: mesh_model::Plaintext::default(),
+        on_node: None,
     })
 }
 

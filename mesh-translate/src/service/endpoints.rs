@@ -18,7 +18,6 @@ use super::super::reader::Reader;
 use super::super::suggest::did_you_mean;
 use super::super::workload;
 use super::transport;
-use crate::inject::HEALTH_PORT;
 use crate::objects::service::{
     AddressType, EndpointConditions, EndpointPort, ServicePort, ServiceType, TargetReference,
     TransportProtocol,
@@ -154,8 +153,8 @@ fn meshed(
         Some(name) => Some(reader.pod(&ObjectName::new(Arc::clone(&target.service.namespace), name))?),
         None => reader.pod_at(address),
     };
-    let captured = target.transport == Transport::Tcp && port != HEALTH_PORT;
-    Some(pod.filter(|_| captured).and_then(|pod| pod::identity(reader, pod)))
+    let pod = pod.filter(|_| target.transport == Transport::Tcp);
+    Some(pod.and_then(|pod| pod::identity_at(reader, pod, port)))
 }
 
 fn is_ready(target: &Target<'_>, endpoint: &crate::objects::service::Endpoint) -> bool {

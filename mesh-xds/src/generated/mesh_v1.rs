@@ -1101,4 +1101,13 @@ pub struct Workload {
     /// Ports at which they may not.
     #[prost(uint32, repeated, tag = "8")]
     pub identity_ports: Vec<u32>,
+    /// The node whose proxy serves it; empty when it has a proxy of its own.
+    #[prost(string, tag = "9")]
+    pub node: String,
+    /// Whether that proxy said that it does.
+    #[prost(bool, tag = "10")]
+    pub node_confirmed: bool,
+    /// Ports at which the node itself asks how the application is.
+    #[prost(uint32, repeated, tag = "11")]
+    pub probe_ports: Vec<u32>,
 }

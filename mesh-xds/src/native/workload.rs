@@ -1,8 +1,9 @@
 //! Workloads on the wire.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use mesh_model::{Kind, Plaintext, Workload};
+use mesh_model::{Kind, OnNode, Plaintext, Workload};
 
 use super::field::{Decoded, each_parsed, parsed, port};
 use super::meta;
@@ -22,6 +23,15 @@ pub(super) fn encode(workload: &Workload) -> wire::Workload {
         plaintext: workload.plaintext.elsewhere,
         plaintext_ports: ports(true),
         identity_ports: ports(false),
+        node: workload.on_node.as_ref().map(|on_node| on_node.node.to_string()).unwrap_or_default(),
+        node_confirmed: workload.on_node.as_ref().is_some_and(|on_node| on_node.confirmed),
+        probe_ports: workload
+            .on_node
+            .iter()
+            .flat_map(|on_node| &on_node.probes)
+            .copied()
+            .map(u32::from)
+            .collect(),
     }
 }
 
@@ -36,6 +46,9 @@ pub(super) fn decode(wire: wire::Workload) -> Decoded<Workload> {
             ports.insert(port(field, *number)?, plain);
         }
     }
+    let probes = wire.probe_ports.iter().map(|number| port("probe_ports", *number));
+    let probes = probes.collect::<Decoded<BTreeSet<u16>>>()?;
+    let (node, confirmed) = (Arc::from(wire.node.as_str()), wire.node_confirmed);
     Ok(Workload {
         key,
         source,
@@ -44,5 +57,6 @@ pub(super) fn decode(wire: wire::Workload) -> Decoded<Workload> {
         identity: parsed("identity", &wire.identity)?,
         addresses: each_parsed("addresses", &wire.addresses)?,
         plaintext: Plaintext { elsewhere: wire.plaintext, ports },
+        on_node: (!wire.node.is_empty()).then_some(OnNode { node, confirmed, probes }),
     })
 }

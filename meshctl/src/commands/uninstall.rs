@@ -37,6 +37,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     // Of all profiles it is the one with the most objects; what is not there is passed over.
     let mut values = Profile::Production.values();
+    values.node.enabled = true;
     values.gateway_class.name.clone_from(class);
     let rendered = render(&values, &arguments.cluster.namespace);
     uninstall(&api, &rendered, arguments.crds, &mut tell).await?;

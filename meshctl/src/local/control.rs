@@ -62,6 +62,7 @@ impl ControlPlane {
             ads,
             authority: Arc::clone(&authority),
             attestors: Attestors::new([Arc::new(PeerSvidAttestor) as _]),
+            nodes: None,
         };
         let (replicas, changed) = mpsc::unbounded_channel();
         tokio::spawn(Arc::clone(&authority).run());

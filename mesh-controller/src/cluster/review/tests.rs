@@ -1,6 +1,12 @@
 //! Whom a token proves, against a server in the test.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use mesh_ca::key::PrivateKey;
+use mesh_model::{
+    Delta, Kind, Mesh, ObjectName, OnNode, Origin, Plaintext, Resource, ResourceKey, SourceRef,
+};
 use mesh_rt::SystemClock;
 
 use super::super::client::fake;
@@ -8,7 +14,7 @@ use super::*;
 
 fn answer(name: &str, audiences: &[&str]) -> Value {
     json!({"status": {"authenticated": true, "audiences": audiences, "user": {"username": name,
-        "extra": {"authentication.kubernetes.io/pod-name": ["p-1"]}}}})
+        "extra": {"authentication.kubernetes.io/pod-name": ["p-1"], "authentication.kubernetes.io/node-name": ["n1"]}}}})
 }
 
 #[test]
@@ -27,14 +33,66 @@ fn a_review_proves_a_service_account_or_nothing() {
         (json!({}), None),
     ];
     for (answer, expected) in table {
-        let found = verdict(&answer, &domain).ok().map(|id| id.to_string());
-        assert_eq!(found.as_deref(), expected, "{answer}");
+        let found = verdict(&answer, &domain).ok();
+        assert_eq!(found.as_ref().map(|proven| proven.id.to_string()).as_deref(), expected, "{answer}");
+        assert!(found.is_none_or(|proven| proven.node == "n1"));
+    }
+}
+
+fn id(account: &str) -> SpiffeId {
+    format!("spiffe://cluster.local/ns/{account}").parse().expect("an identity")
+}
+
+/// A mesh with one pod of account `shop/sa/cart` that the proxy of node `n1` serves, and one with a sidecar.
+fn nodes() -> Nodes {
+    let workload = |account: &str, node: Option<&str>| {
+        let name = ObjectName::new("shop", account);
+        let on_node = |node| OnNode { node: Arc::from(node), confirmed: false, probes: BTreeSet::new() };
+        Resource::Workload(Arc::new(Workload {
+            key: ResourceKey::local(Kind::Workload, name.clone()),
+            source: SourceRef::new("Pod", name.clone(), Origin::Builtin),
+            name,
+            labels: BTreeMap::new(),
+            identity: id(&format!("shop/sa/{account}")),
+            addresses: Vec::new(),
+            plaintext: Plaintext::default(),
+            on_node: node.map(on_node),
+        }))
+    };
+    let set = vec![workload("cart", Some("n1")), workload("other", None)];
+    let mesh = Mesh::default().apply(&Delta { set, removed: Vec::new() });
+    let (_, view) = watch::channel(View { mesh, ..View::default() });
+    Nodes { proxy: id("system/sa/mesh-node"), view }
+}
+
+#[test]
+fn the_proxy_of_a_node_gets_certificates_of_the_pods_it_serves_and_of_no_others() {
+    let nodes = nodes();
+    let table = [
+        ("system/sa/mesh-node", "n1", Some("shop/sa/cart"), Ok("shop/sa/cart")),
+        ("system/sa/mesh-node", "n1", None, Ok("system/sa/mesh-node")),
+        ("system/sa/mesh-node", "", Some("system/sa/mesh-node"), Ok("system/sa/mesh-node")),
+        ("system/sa/mesh-node", "n2", Some("shop/sa/cart"), Err("no pod that the proxy of node n2 serves")),
+        ("system/sa/mesh-node", "n1", Some("shop/sa/other"), Err("no pod that the proxy of node n1 serves")),
+        ("system/sa/mesh-node", "n1", Some("shop/sa/nobody"), Err("no pod that the proxy of node n1 serves")),
+        ("system/sa/mesh-node", "", Some("shop/sa/cart"), Err("does not say on which node")),
+        ("shop/sa/mesh-node", "n1", Some("shop/sa/cart"), Err("only the proxies of nodes ask for others")),
+        ("shop/sa/other", "n1", Some("shop/sa/cart"), Err("only the proxies of nodes ask for others")),
+        ("shop/sa/cart", "n1", Some("system/sa/mesh-node"), Err("only the proxies of nodes ask for others")),
+    ];
+    for (who, node, asked, expected) in table {
+        let proven = Proven { id: id(who), node: node.to_owned() };
+        match (nodes.grant(proven, asked.map(id).as_ref()), expected) {
+            (Ok(given), Ok(expected)) => assert_eq!(given, id(expected)),
+            (Err(why), Err(expected)) => assert!(why.contains(expected), "{why}"),
+            (given, _) => panic!("{who} on {node} asks for {asked:?} and gets {given:?}"),
+        }
     }
 }
 
 async fn ask(reviewer: &TokenReviewer, token: Option<&str>) -> Result<SpiffeId, AttestError> {
     let key = PrivateKey::generate();
-    reviewer.attest(Evidence { token, peer: None, key: key.public() }).await
+    reviewer.attest(Evidence { token, peer: None, key: key.public(), asked: None }).await
 }
 
 #[tokio::test]
@@ -44,7 +102,7 @@ async fn judgements_are_remembered_and_a_silent_server_means_no_certificate() {
         Some("bad") => fake::ok(json!({"status": {"authenticated": false}})),
         _ => fake::status(503),
     });
-    let reviewer = TokenReviewer::new(api, TrustDomain::default(), SystemClock::shared());
+    let reviewer = TokenReviewer::new(api, TrustDomain::default(), SystemClock::shared(), nodes());
     assert!(matches!(ask(&reviewer, None).await, Err(AttestError::NoEvidence)));
     for _ in 0..2 {
         assert!(ask(&reviewer, Some("good")).await.is_ok());
@@ -60,7 +118,7 @@ async fn judgements_are_remembered_and_a_silent_server_means_no_certificate() {
 async fn a_flood_of_tokens_is_cut_off() {
     let (api, calls) = fake::server(|_| fake::ok(json!({"status": {"authenticated": false}})));
     let clock = mesh_rt::ManualClock::at(std::time::UNIX_EPOCH);
-    let reviewer = TokenReviewer::new(api, TrustDomain::default(), clock);
+    let reviewer = TokenReviewer::new(api, TrustDomain::default(), clock, nodes());
     let mut turned_away = 0;
     for number in 0..150 {
         let outcome = ask(&reviewer, Some(&format!("token {number}"))).await;

@@ -300,6 +300,7 @@ pub(super) fn workload() -> Resource {
         identity: "spiffe://cluster.local/ns/shop/sa/cart".parse().expect("an identity"),
         addresses: vec![ip("10.1.2.3")],
         plaintext: mesh_model::Plaintext::default(),
+        on_node: None,
     }))
 }
 

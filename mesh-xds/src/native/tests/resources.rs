@@ -415,16 +415,25 @@ fn certificate() -> Any<Certificate> {
 
 fn workload() -> Any<Workload> {
     let ports = proptest::collection::btree_map(1..=u16::MAX, any::<bool>(), 0..3);
-    let plaintext = (any::<bool>(), ports);
-    (key(Kind::Workload), source(), object(), labels(), identity(), vec(any::<IpAddr>(), 0..3), plaintext)
-        .prop_map(|(key, source, name, labels, identity, addresses, (elsewhere, ports))| Workload {
-            key,
-            source,
-            name,
-            labels,
-            identity,
-            addresses,
-            plaintext: mesh_model::Plaintext { elsewhere, ports },
+    let probes = proptest::collection::btree_set(1..=u16::MAX, 0..3);
+    let on_node = proptest::option::of((text(), any::<bool>(), probes));
+    let rest = ((any::<bool>(), ports), on_node);
+    (key(Kind::Workload), source(), object(), labels(), identity(), vec(any::<IpAddr>(), 0..3), rest)
+        .prop_map(|(key, source, name, labels, identity, addresses, ((elsewhere, ports), on_node))| {
+            Workload {
+                key,
+                source,
+                name,
+                labels,
+                identity,
+                addresses,
+                plaintext: mesh_model::Plaintext { elsewhere, ports },
+                on_node: on_node.map(|(node, confirmed, probes)| mesh_model::OnNode {
+                    node,
+                    confirmed,
+                    probes,
+                }),
+            }
         })
         .boxed()
 }

@@ -1,0 +1,153 @@
+//! The proxies of nodes: what they may do is more than the control plane's namespace allows, so they have one of their
+//! own beside it. No permission in the API server.
+
+use serde_json::{Value as Json, json};
+
+use crate::render::{NAME, POD_SECURITY, pull_policy};
+use crate::values::Values;
+
+/// The name of their objects.
+pub const NODE_NAME: &str = "mesh-node";
+const METRICS_PORT: u16 = 15020;
+/// How long what was begun in a pod may take when the proxy is replaced, in seconds.
+const GRACE: u32 = 3600;
+/// The folder in which container runtimes keep network namespaces.
+const NAMESPACES: &str = "/run/netns";
+const ROOTS: &str = "/var/run/mesh";
+const STATE: &str = "/var/lib/mesh/state";
+const TOKEN: &str = "/var/run/secrets/mesh";
+
+/// The namespace of the proxies of nodes for a control plane in this one.
+pub fn node_namespace(namespace: &str) -> String {
+    format!("{namespace}-node")
+}
+
+/// The objects, in the order in which they can be made.
+pub(crate) fn objects(values: &Values, namespace: &str) -> Vec<Json> {
+    let own = node_namespace(namespace);
+    vec![
+        json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {
+                "name": own,
+                "labels": { "app.kubernetes.io/part-of": "service-mesh", POD_SECURITY: "privileged" },
+            },
+        }),
+        named("v1", "ServiceAccount", &own, json!({})),
+        named("apps/v1", "DaemonSet", &own, json!({ "spec": daemons(values, namespace) })),
+    ]
+}
+
+fn labels() -> Json {
+    json!({ "app.kubernetes.io/name": NODE_NAME, "app.kubernetes.io/part-of": "service-mesh" })
+}
+
+fn named(api_version: &str, kind: &str, namespace: &str, rest: Json) -> Json {
+    let mut object = rest;
+    object["apiVersion"] = json!(api_version);
+    object["kind"] = json!(kind);
+    object["metadata"] = json!({ "name": NODE_NAME, "namespace": namespace, "labels": labels() });
+    object
+}
+
+fn daemons(values: &Values, namespace: &str) -> Json {
+    let mut template = json!({
+        "metadata": { "labels": labels() },
+        "spec": {
+            "automountServiceAccountToken": false,
+            "containers": [container(values, namespace)],
+            "priorityClassName": "system-node-critical",
+            "serviceAccountName": NODE_NAME,
+            // A moment more than what is under way is given.
+            "terminationGracePeriodSeconds": GRACE + 30,
+            "tolerations": [{ "operator": "Exists" }],
+            "volumes": volumes(),
+        },
+    });
+    if values.observability.enabled {
+        template["metadata"]["annotations"] = json!({
+            "prometheus.io/path": "/metrics",
+            "prometheus.io/port": METRICS_PORT.to_string(),
+            "prometheus.io/scrape": "true",
+        });
+    }
+    json!({
+        "selector": { "matchLabels": { "app.kubernetes.io/name": NODE_NAME } },
+        "template": template,
+        // The new proxy serves the node's pods before the old one leaves them.
+        "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } },
+    })
+}
+
+fn container(values: &Values, namespace: &str) -> Json {
+    let field =
+        |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
+    let ready = json!({ "path": "/ready", "port": METRICS_PORT });
+    json!({
+        "name": NODE_NAME,
+        "image": values.image.node,
+        "imagePullPolicy": pull_policy(values),
+        // The kubelet puts the variables in.
+        "args": ["--config-text", config(values, namespace).to_string()],
+        "env": [
+            field("NODE_ADDRESS", "status.hostIP"),
+            field("NODE_NAME", "spec.nodeName"),
+            field("POD_NAME", "metadata.name"),
+        ],
+        "ports": [{ "name": "metrics", "containerPort": METRICS_PORT }],
+        "readinessProbe": { "httpGet": ready, "periodSeconds": 2, "failureThreshold": 3 },
+        "resources": { "requests": { "cpu": "20m", "memory": "48Mi" }, "limits": { "memory": "1Gi" } },
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            // To enter a pod's network namespace, and to set rules and mark connections there.
+            "capabilities": { "add": ["NET_ADMIN", "SYS_ADMIN"], "drop": ["ALL"] },
+            "readOnlyRootFilesystem": true,
+            "runAsGroup": 0,
+            "runAsNonRoot": false,
+            "runAsUser": 0,
+            "seccompProfile": { "type": "RuntimeDefault" },
+        },
+        "volumeMounts": [
+            { "name": "namespaces", "mountPath": NAMESPACES, "mountPropagation": "HostToContainer", "readOnly": true },
+            { "name": "roots", "mountPath": ROOTS, "readOnly": true },
+            { "name": "state", "mountPath": STATE },
+            { "name": "token", "mountPath": TOKEN, "readOnly": true },
+        ],
+    })
+}
+
+fn volumes() -> Json {
+    let token = json!({ "audience": "mesh-ca", "expirationSeconds": 3600, "path": "token" });
+    json!([
+        { "name": "namespaces", "hostPath": { "path": NAMESPACES, "type": "Directory" } },
+        { "name": "roots", "configMap": {
+            "name": "mesh-ca-root",
+            "items": [{ "key": "roots.pem", "path": "roots.pem" }],
+        } },
+        // It holds keys, so it never reaches a disk.
+        { "name": "state", "emptyDir": { "medium": "Memory", "sizeLimit": "64Mi" } },
+        { "name": "token", "projected": { "sources": [{ "serviceAccountToken": token }] } },
+    ])
+}
+
+fn config(values: &Values, namespace: &str) -> Json {
+    let domain = &values.trust_domain;
+    json!({
+        "addresses": "$(NODE_ADDRESS)",
+        "controller": {
+            "address": format!("{NAME}.{namespace}.svc:15012"),
+            "identity": format!("spiffe://{domain}/ns/{namespace}/sa/{NAME}"),
+            "roots": format!("{ROOTS}/roots.pem"),
+            "token": format!("{TOKEN}/token"),
+        },
+        "drain": { "deadlineSeconds": GRACE, "lameDuckSeconds": 0 },
+        "identity": format!("spiffe://{domain}/ns/{}/sa/{NODE_NAME}", node_namespace(namespace)),
+        "metrics": format!("[::]:{METRICS_PORT}"),
+        "name": "$(POD_NAME)",
+        "namespaces": NAMESPACES,
+        "node": "$(NODE_NAME)",
+        "state": { "directory": STATE },
+        "trustDomain": domain,
+    })
+}

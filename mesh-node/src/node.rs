@@ -1,0 +1,249 @@
+//! Keeps the pods of a node served as the control plane wants them. It looks at the snapshot and at the namespaces
+//! whenever one of them may have changed, and does what the plan says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_capture::NamespaceId;
+use mesh_model::ObjectName;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+
+use crate::accounts::Accounts;
+use crate::places::Places;
+use crate::plan::{Found, Leaving, Plan, Seat, Wanted, plan, wanted};
+use crate::pod::{Pod, Shared, clean};
+use crate::report::Report;
+
+/// Pause between two looks while a pod is awaited, and how long it is awaited so eagerly.
+const SOON: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(20));
+/// Pause between two looks otherwise: namespaces go without a word.
+const LATER: Duration = Duration::from_secs(2);
+
+/// How long clients have to learn that a pod is reached with mutual TLS, before plain text is refused there.
+const LEARN: Duration = Duration::from_secs(10);
+/// How long clients have to learn the opposite when nobody takes this process's place.
+const FORGET: Duration = Duration::from_secs(2);
+
+/// The pods of a node.
+pub struct Node {
+    name: String,
+    shared: Shared,
+    places: Places,
+    accounts: Accounts,
+    report: Report,
+    served: BTreeMap<ObjectName, Pod>,
+    /// Pods that let plain text in, since clients began to know better.
+    known: BTreeMap<ObjectName, Instant>,
+    /// What is being left, by namespace: until it is, nothing enters there.
+    leaving: BTreeMap<NamespaceId, JoinHandle<()>>,
+    /// What was said last about a pod, or (under an empty name) about all of them.
+    said: BTreeMap<ObjectName, String>,
+    is_clean: bool,
+    settled: watch::Sender<bool>,
+}
+
+impl Node {
+    /// The pods of the node with this name.
+    pub fn new(name: impl Into<String>, shared: Shared, places: Places, asking: (Accounts, Report)) -> Self {
+        let (accounts, report) = asking;
+        Self {
+            name: name.into(),
+            shared,
+            places,
+            accounts,
+            report,
+            known: BTreeMap::new(),
+            served: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            said: BTreeMap::new(),
+            is_clean: false,
+            settled: watch::Sender::new(false),
+        }
+    }
+
+    /// Turns true when every pod that was wanted is served for the first time, or was awaited in vain.
+    pub fn settled(&self) -> watch::Receiver<bool> {
+        self.settled.subscribe()
+    }
+
+    /// The pods that are served now.
+    pub fn served(&self) -> impl Iterator<Item = &Pod> {
+        self.served.values()
+    }
+
+    /// Serves until `shutdown` resolves, and then until the last connection has ended or the drain's deadline is over.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
+        let mut changes = self.shared.mesh.changes();
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut eager = Instant::now() + SOON.1;
+        loop {
+            let complete = self.pass();
+            self.tell().await;
+            if complete || Instant::now() > eager && self.shared.mesh.current().version() > 0 {
+                self.settled.send_if_modified(|settled| !std::mem::replace(settled, true));
+            }
+            let pause = if complete || Instant::now() > eager { LATER } else { SOON.0 };
+            tokio::select! {
+                _ = changes.changed() => eager = Instant::now() + SOON.1,
+                () = tokio::time::sleep(pause) => {}
+                () = &mut shutdown => break,
+            }
+        }
+        self.end().await;
+    }
+
+    /// One look at everything, and what follows from it. Returns whether nothing is left to be done.
+    pub fn pass(&mut self) -> bool {
+        let mesh = self.shared.mesh.current();
+        if mesh.version() == 0 {
+            return false;
+        }
+        let wanted = wanted(&mesh, &self.name);
+        let seats: BTreeMap<_, _> =
+            self.served.iter().map(|(name, pod)| (name.clone(), pod.seat.clone())).collect();
+        let settled = seats.values().map(|seat| seat.namespace).collect();
+        let everybody = ObjectName::new("", "");
+        let found = match self.places.look(&settled) {
+            Ok(found) => found,
+            Err(unread) => {
+                self.say(&everybody, &format!("no pod can be entered or left: {unread}"));
+                return false;
+            }
+        };
+        self.said.remove(&everybody);
+        let plan = plan(&wanted, &seats, &found);
+        self.clean(&wanted, &found);
+        self.accounts.keep(&wanted.values().map(|workload| workload.identity.clone()).collect());
+        self.leave(&plan);
+        let entered = self.enter(&wanted, &plan);
+        for (name, why) in &plan.unclear {
+            self.say(name, &format!("it is not clear which network namespace is the pod's: {why}"));
+        }
+        let known = |name: &ObjectName| wanted.contains_key(name) || *name == everybody;
+        self.said.retain(|name, _| known(name));
+        entered && plan.missing.is_empty() && plan.unclear.is_empty()
+    }
+
+    /// Lets clients know what is served, and plain text in no more where they do.
+    async fn tell(&mut self) {
+        let mesh = self.shared.mesh.current();
+        let pods = self.served.iter().map(|(name, pod)| (name.clone(), pod.seat.workload.addresses.clone()));
+        let is_met =
+            |name: &ObjectName| mesh.workload(name).is_some_and(|workload| workload.is_met_with_tls());
+        let doubted = self.served.keys().any(|name| !is_met(name));
+        self.report.keep(&pods.collect(), doubted).await;
+        let now = Instant::now();
+        self.known.retain(|name, _| is_met(name));
+        for (name, pod) in self.served.iter_mut().filter(|(name, pod)| pod.is_open() && is_met(name)) {
+            let since = *self.known.entry(name.clone()).or_insert(now);
+            if now.duration_since(since) < LEARN {
+                continue;
+            }
+            match pod.close_plaintext() {
+                Ok(()) => tracing::info!(pod = %name, "plain text enters no more"),
+                Err(error) => tracing::warn!(pod = %name, %error, "plain text still enters"),
+            }
+        }
+    }
+
+    /// An earlier process that was killed may have left rules in pods that nobody serves now.
+    fn clean(&mut self, wanted: &Wanted, found: &Found) {
+        if std::mem::replace(&mut self.is_clean, true) {
+            return;
+        }
+        let is_wanted =
+            |there: &BTreeSet<_>| wanted.values().any(|w| w.addresses.iter().any(|a| there.contains(a)));
+        for (id, _) in found.iter().filter(|(_, there)| !is_wanted(there)) {
+            match self.places.open(*id).map(|namespace| namespace.map(|namespace| clean(&namespace))) {
+                Ok(None | Some(Ok(()))) => {}
+                Ok(Some(Err(error))) => {
+                    tracing::warn!(%error, "rules of an earlier proxy may be left in a pod")
+                }
+                Err(error) => tracing::warn!(%error, "rules of an earlier proxy may be left in a pod"),
+            }
+        }
+    }
+
+    fn leave(&mut self, plan: &Plan) {
+        self.leaving.retain(|_, task| !task.is_finished());
+        for (name, why) in &plan.leave {
+            let Some(pod) = self.served.remove(name) else { continue };
+            tracing::info!(pod = %name, ?why, "the pod is served no more");
+            match why {
+                Leaving::Gone => pod.stop(),
+                Leaving::Released => {
+                    let namespace = pod.seat.namespace;
+                    self.leaving.insert(namespace, tokio::spawn(pod.release()));
+                }
+            }
+        }
+    }
+
+    /// Returns whether all of them were entered.
+    fn enter(&mut self, wanted: &Wanted, plan: &Plan) -> bool {
+        let mut all = true;
+        for (name, place) in &plan.enter {
+            let Some(workload) = wanted.get(name) else { continue };
+            let seat = Seat { namespace: *place, workload: Arc::clone(workload) };
+            match self.one(seat) {
+                Ok(Some(pod)) => {
+                    self.said.remove(name);
+                    tracing::info!(pod = %name, identity = %workload.identity, "the pod is served");
+                    self.served.insert(name.clone(), pod);
+                }
+                Ok(None) => all = false,
+                Err(problem) => {
+                    self.say(name, &problem);
+                    all = false;
+                }
+            }
+        }
+        all
+    }
+
+    /// Enters one; `None` when it cannot be done yet.
+    fn one(&mut self, seat: Seat) -> Result<Option<Pod>, String> {
+        // Before there is an identity every connection would fail.
+        let Some(tls) = self.accounts.ready(&seat.workload.identity) else { return Ok(None) };
+        if self.leaving.contains_key(&seat.namespace) {
+            return Ok(None);
+        }
+        let namespace = self.places.open(seat.namespace).map_err(|error| error.to_string())?;
+        let Some(namespace) = namespace else { return Ok(None) };
+        Pod::enter(&self.shared, seat, namespace, tls).map(Some).map_err(|error| error.to_string())
+    }
+
+    /// Says what keeps a pod from being served, once.
+    fn say(&mut self, name: &ObjectName, problem: &str) {
+        if self.said.get(name).is_none_or(|said| said != problem) {
+            tracing::warn!(pod = %name, problem, "the pod is not served");
+            self.said.insert(name.clone(), problem.to_owned());
+        }
+    }
+
+    /// Leaves every pod: to the process that takes this one's place where it is there, and to itself otherwise.
+    pub async fn end(self) {
+        let is_last = !self.served.values().any(Pod::has_successor);
+        if is_last && !self.served.is_empty() {
+            self.report.end().await;
+            tokio::time::sleep(FORGET).await;
+        }
+        let mut tasks = JoinSet::new();
+        for pod in self.served.into_values() {
+            tasks.spawn(async move {
+                match pod.has_successor() {
+                    true => pod.leave_to_others().await,
+                    false => pod.release().await,
+                }
+            });
+        }
+        for task in self.leaving.into_values() {
+            tasks.spawn(async move { drop(task.await) });
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,205 @@
+//! A pod that is served: listeners and a worker inside its network namespace, and rules that lead its connections to
+//! them. Which pod, and where, is decided elsewhere.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use mesh_ca::tls::PeerTls;
+use mesh_capture::Namespace;
+use mesh_capture::netlink::NetlinkError;
+use mesh_capture::nft::{self, Inbound, NODE_TABLE, Rules};
+use mesh_model::Finding;
+use mesh_proxy::drain::DrainTimes;
+use mesh_proxy::proxy::{
+    InboundListener, Listen, ListenerId, Network, OutboundListener, Proxy, ProxyHandle, ProxyOptions,
+    StartError,
+};
+use mesh_proxy::role::inbound::{InboundPort, Plaintext};
+use mesh_proxy::role::outbound::{Destination, OutboundPort, Unknown};
+use mesh_proxy::snapshot::SharedMesh;
+use mesh_proxy::telemetry::Telemetry;
+
+use crate::plan::Seat;
+
+/// Where what a pod sends is taken.
+pub const OUTBOUND_PORT: u16 = 15_001;
+/// Where what comes for a pod is taken.
+pub const INBOUND_PORT: u16 = 15_006;
+/// The mark of connections that the node's proxy makes.
+pub const MARK: u32 = 0x6d65_7368;
+
+/// Why a pod is not served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnterError {
+    /// The namespace cannot be entered, or a port of it is taken by the pod.
+    #[error("port {port} cannot be listened on in the pod: {problem}")]
+    Listen {
+        /// The port.
+        port: u16,
+        /// What the system said.
+        problem: io::Error,
+    },
+    /// The namespace cannot be looked at.
+    #[error("the pod's network cannot be looked at: {0}")]
+    Look(#[from] io::Error),
+    /// A listener cannot be served.
+    #[error("{0}")]
+    Port(Box<Finding>),
+    /// The kernel refused the rules.
+    #[error("the redirect rules cannot be set in the pod: {0}")]
+    Rules(#[from] NetlinkError),
+    /// The worker cannot be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl From<Box<Finding>> for EnterError {
+    fn from(finding: Box<Finding>) -> Self {
+        Self::Port(finding)
+    }
+}
+
+/// What all pods of a node share.
+pub struct Shared {
+    /// The snapshot that decides.
+    pub mesh: SharedMesh,
+    /// What all of them tell.
+    pub telemetry: Telemetry,
+    /// How each of them drains.
+    pub drain: DrainTimes,
+    /// Most connections of one pod.
+    pub connections: usize,
+    /// The node's own addresses, beside those by which pods reach it.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+/// A pod that is served.
+#[derive(Debug)]
+pub struct Pod {
+    /// Which, and where.
+    pub seat: Seat,
+    namespace: Namespace,
+    proxy: ProxyHandle,
+    /// The socket for what comes, and the listener that lets plain text in, until it is known that clients know better.
+    open: Option<(TcpListener, ListenerId)>,
+}
+
+impl Pod {
+    /// Begins to serve a pod: first there are listeners, then the rules that lead to them.
+    ///
+    /// # Errors
+    /// What cannot be done; nothing is left of it then.
+    pub fn enter(
+        shared: &Shared,
+        seat: Seat,
+        namespace: Namespace,
+        tls: PeerTls,
+    ) -> Result<Self, EnterError> {
+        let [outbound, inbound] = [OUTBOUND_PORT, INBOUND_PORT].map(|port| listen(&namespace, port));
+        let (outbound, inbound) = (outbound?, inbound?);
+        let workload = &seat.workload;
+        let mut options = ProxyOptions::new(&*workload.name.name, shared.mesh.clone(), tls);
+        options.network = Some(Network { namespace: namespace.clone(), mark: MARK });
+        options.telemetry = shared.telemetry.clone();
+        options.drain = shared.drain;
+        options.connections = Some(shared.connections);
+        let proxy = Proxy::start(options)?;
+        let port = OutboundPort {
+            namespace: Arc::clone(&workload.name.namespace),
+            destination: Destination::Dialled,
+            unknown: Unknown::PassThrough,
+        };
+        proxy.open_outbound(OutboundListener { listen: Listen::Tcp(outbound), port })?;
+        let plaintext = if workload.is_met_with_tls() { Plaintext::Strict } else { Plaintext::Permissive };
+        let (id, _) = proxy.open_inbound(from(inbound.try_clone()?, &seat, plaintext))?;
+        let open = (plaintext == Plaintext::Permissive).then_some((inbound, id));
+        let rules = Rules::node(
+            MARK,
+            OUTBOUND_PORT,
+            Inbound { exempt: Vec::new(), probes: probes(shared, &seat, &namespace)?, port: INBOUND_PORT },
+        );
+        namespace.run(|| rules.apply())??;
+        Ok(Self { seat, namespace, proxy, open })
+    }
+
+    /// Whether plain text enters because clients may not know better.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Lets plain text in no more, except where policies say so. Connections that wait to be accepted are not lost: the
+    /// socket stays the same.
+    ///
+    /// # Errors
+    /// The listener cannot be changed; plain text still enters then.
+    pub fn close_plaintext(&mut self) -> Result<(), EnterError> {
+        let Some((socket, id)) = &self.open else { return Ok(()) };
+        self.proxy.open_inbound(from(socket.try_clone()?, &self.seat, Plaintext::Strict))?;
+        self.proxy.close(*id);
+        self.open = None;
+        Ok(())
+    }
+
+    /// Whether another process serves the pod as well: the one that takes this one's place.
+    pub fn has_successor(&self) -> bool {
+        let listeners = self.namespace.listeners(INBOUND_PORT);
+        listeners.is_ok_and(|listeners| listeners > 1)
+    }
+
+    /// Ends at once: the namespace is gone.
+    pub fn stop(self) {
+        self.proxy.stop();
+    }
+
+    /// Captures nothing more, lets what was captured come to its end, and then takes the rules away.
+    pub async fn release(self) {
+        self.told(self.namespace.run(|| nft::release(NODE_TABLE)));
+        self.leave_to_others().await;
+        self.told(self.namespace.run(|| nft::remove(NODE_TABLE)));
+    }
+
+    /// Lets what was captured come to its end. The rules stay: they are those of who takes this one's place.
+    pub async fn leave_to_others(&self) {
+        self.proxy.drain();
+        self.proxy.stopped().await;
+    }
+
+    fn told(&self, done: io::Result<Result<(), NetlinkError>>) {
+        let problem = match done {
+            Ok(Ok(())) => return,
+            Ok(Err(problem)) => problem.to_string(),
+            Err(problem) => problem.to_string(),
+        };
+        tracing::error!(pod = %self.seat.workload.name, problem, "the rules in the pod could not be changed");
+    }
+}
+
+/// Takes the rules of an earlier proxy out of a namespace in which no pod is served.
+///
+/// # Errors
+/// The namespace cannot be entered, or the kernel refuses.
+pub fn clean(namespace: &Namespace) -> Result<(), EnterError> {
+    Ok(namespace.run(|| nft::remove(NODE_TABLE))??)
+}
+
+fn listen(namespace: &Namespace, port: u16) -> Result<TcpListener, EnterError> {
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    // Shared with the process that takes this one's place.
+    let made = namespace.run(|| mesh_rt::net::listen_tcp(any, true)).and_then(|made| made);
+    made.map_err(|problem| EnterError::Listen { port, problem })
+}
+
+fn from(socket: TcpListener, seat: &Seat, plaintext: Plaintext) -> InboundListener {
+    let port = InboundPort { workload: seat.workload.name.clone(), application: None, plaintext };
+    InboundListener { listen: Listen::Tcp(socket), port }
+}
+
+/// The kubelet has no identity: from the node's own addresses, the ports at which it asks are reached as they are.
+fn probes(shared: &Shared, seat: &Seat, namespace: &Namespace) -> Result<Vec<(IpAddr, u16)>, EnterError> {
+    let ports = seat.workload.on_node.iter().flat_map(|on_node| &on_node.probes);
+    let nodes: BTreeSet<IpAddr> = namespace.gateways()?.union(&shared.addresses).copied().collect();
+    Ok(ports.flat_map(|port| nodes.iter().map(move |node| (*node, *port))).collect())
+}
