@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use mesh_controller::local::Replica;
 use mesh_controller::objects::ObjectKind;
-use mesh_controller::source::load;
+use mesh_controller::source::{Aims, load};
 use mesh_controller::store::{ObjectStore, Stored};
 use mesh_controller::translate::{Changes, Entry, Settings, Translator, translate};
 use mesh_model::{Delta, ObjectName, Resource, ResourceKey, SessionKey};
@@ -32,7 +32,7 @@ struct World {
     store: ObjectStore,
     replicas: BTreeMap<ObjectName, Vec<Replica>>,
     refused: BTreeSet<ObjectName>,
-    refused_tls: BTreeSet<ObjectName>,
+    refused_tls: Aims,
 }
 
 impl World {
@@ -52,8 +52,10 @@ impl World {
                 changes.refused_policies = Some(self.refused.clone());
             }
             _ if stored.object().kind() == ObjectKind::BackendTlsPolicy => {
-                if !self.refused_tls.remove(stored.name()) {
-                    self.refused_tls.insert(stored.name().clone());
+                if self.refused_tls.remove(stored.name()).is_none() {
+                    let services = BTreeSet::from(["web".to_owned(), "plain".to_owned()]);
+                    let aim = (random.below(2) == 0).then_some(services);
+                    self.refused_tls.insert(stored.name().clone(), aim);
                 }
                 changes.refused_tls_policies = Some(self.refused_tls.clone());
             }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use mesh_model::{Finding, Reason};
 
+use super::aim::{Aims, add};
 use super::load::{Cache, Loaded, at_file, deduplicated};
 use crate::store::{ObjectStore, Stored};
 use mesh_yaml as yaml;
@@ -24,6 +25,8 @@ pub struct Snapshot {
     pub store: ObjectStore,
     /// What is wrong, by file and place.
     pub findings: Arc<[Finding]>,
+    /// What policies are about that cannot be used.
+    pub aims: Arc<Aims>,
 }
 
 /// Why files cannot be used at all.
@@ -67,18 +70,19 @@ struct FileState {
     /// Objects in force: those of the last reading, and earlier ones that are broken now.
     objects: Vec<Arc<Stored>>,
     findings: Vec<Finding>,
+    aims: Aims,
 }
 
 impl FileState {
     fn new(path: &Path) -> Self {
         let name = Arc::from(path.display().to_string());
-        Self { name, cache: Cache::default(), objects: Vec::new(), findings: Vec::new() }
+        Self { name, cache: Cache::default(), objects: Vec::new(), findings: Vec::new(), aims: Aims::new() }
     }
 
     /// Takes the new content. An object that is broken now stays as it last was; when a document cannot be
     /// read at all, every earlier object that is not there any more stays, for it may be in that document.
     fn take(&mut self, text: &[u8]) {
-        let Loaded { objects, findings, failed, unreadable } = self.cache.load(text, &self.name);
+        let Loaded { objects, findings, failed, unreadable, aims } = self.cache.load(text, &self.name);
         let key = |stored: &Stored| (Arc::clone(&stored.source().kind), stored.name().clone());
         let mut earlier: BTreeMap<_, _> =
             self.objects.drain(..).map(|stored| (key(&stored), stored)).collect();
@@ -90,6 +94,7 @@ impl FileState {
         earlier.retain(|key, _| unreadable || broken.contains(key));
         self.objects.extend(earlier.into_values());
         self.findings = findings;
+        self.aims = aims;
     }
 
     /// Keeps the objects and says why the file was not read.
@@ -189,7 +194,9 @@ impl FileSource {
     pub fn snapshot(&mut self) -> Snapshot {
         let mut seen = BTreeMap::new();
         let mut findings = self.unreadable.clone();
+        let mut aims = Aims::new();
         for state in self.files.values() {
+            state.aims.iter().for_each(|(policy, aim)| add(&mut aims, policy.clone(), aim.clone()));
             let (_, duplicates) = deduplicated(state.objects.clone(), &mut seen);
             findings.extend(state.findings.iter().cloned().chain(duplicates));
         }
@@ -201,7 +208,7 @@ impl FileSource {
             }
         }
         self.store = store.clone();
-        Snapshot { store, findings: findings.into() }
+        Snapshot { store, findings: findings.into(), aims: Arc::new(aims) }
     }
 }
 

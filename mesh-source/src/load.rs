@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use mesh_model::{Finding, Origin, Position, Severity, SourceRef};
 
+use super::aim::{self, Aims, add};
 use super::document::{self, Parsed};
 use crate::store::{ObjectKey, Place, Stored, shifted};
+use mesh_objects::ObjectKind;
 use mesh_objects::schema::Violation;
 use mesh_yaml as yaml;
 
@@ -22,6 +24,8 @@ pub struct Loaded {
     pub failed: Vec<SourceRef>,
     /// Whether some document could not be read so far that its object is known.
     pub unreadable: bool,
+    /// What policies are about that cannot be used.
+    pub aims: Aims,
 }
 
 /// Reads every object of a text. Of two documents for the same object the first one counts.
@@ -101,7 +105,12 @@ impl Loaded {
                 let place = Place { file: Arc::clone(file), line_offset, root: Arc::clone(root) };
                 self.objects.push(Arc::new(Stored::from_file(Arc::clone(object), place)));
             }
-            (_, _, Some(source)) => self.failed.push(source),
+            (_, root, Some(source)) => {
+                if *source.kind == *ObjectKind::BackendTlsPolicy.as_str() {
+                    add(&mut self.aims, source.object.clone(), root.as_deref().and_then(aim::of_document));
+                }
+                self.failed.push(source);
+            }
             _ => self.unreadable = true,
         }
     }

@@ -16,6 +16,7 @@ use super::reader::Reader;
 use super::suggest::did_you_mean;
 use crate::objects::policy::{BackendTlsPolicySpec, SubjectAltNameType};
 use crate::objects::{BackendTlsPolicy, ConfigMap, ObjectKind, ParentReference, Service, group};
+use crate::source::Aim;
 use crate::status::{Condition, ObjectStatus, ParentStatus, StatusBody};
 
 /// A problem with its words.
@@ -26,7 +27,7 @@ pub(super) fn of_service(reader: &Reader<'_>, name: &ObjectName) -> Option<Outpu
     let mut policies = reader.members::<BackendTlsPolicy>(Index::TlsPolicies(name.clone()));
     let service = reader.service(name);
     // A service that is not there is not reached in any case.
-    let refused = service.and_then(|_| reader.refused_tls_policy(&name.namespace));
+    let refused = service.and_then(|_| reader.refused_tls_policy(name));
     if policies.is_empty() && refused.is_none() {
         // Nothing yet: what was read is remembered for the day on which a policy cannot be read.
         return service.map(|_| Output::default());
@@ -73,15 +74,16 @@ pub(super) fn of_service(reader: &Reader<'_>, name: &ObjectName) -> Option<Outpu
     Some(output)
 }
 
-/// What stands for a policy that cannot be read: nobody knows which services it protects, so a service of its
-/// namespace without another policy is not dialled.
-fn refuse(service: &ObjectName, policy: &ObjectName, output: &mut Output) {
+/// What stands for a policy that cannot be read: a service that it protects, or may protect, and that has no other
+/// policy is not dialled.
+fn refuse(service: &ObjectName, (policy, aim): (&ObjectName, &Aim), output: &mut Output) {
     let source = SourceRef::new("BackendTLSPolicy", policy.clone(), Origin::Builtin);
     let mut report = Report::on(&source);
-    let message = format!(
-        "the policy cannot be read, so no service of namespace {} without another policy is reached",
-        policy.namespace
-    );
+    let closed = match aim {
+        Some(_) => "no service that it names".to_owned(),
+        None => format!("no service of namespace {}", policy.namespace),
+    };
+    let message = format!("the policy cannot be read, so {closed} is reached without another policy");
     report.error(Reason::PolicyPending, &FieldPath::root(), message, "correct or remove it");
     output.findings.append(&mut report.findings);
     output.resources.push(Resource::BackendTls(Arc::new(BackendTls {

@@ -8,7 +8,7 @@ use mesh_model::{Finding, ObjectName, Origin, SessionKey, Severity, SourceRef};
 use crate::local::Replica;
 use crate::objects::{Object, ObjectKind};
 use crate::pods::Pod;
-use crate::source::Snapshot;
+use crate::source::{Aims, Snapshot};
 use crate::store::{ObjectKey, ObjectStore, Stored};
 
 /// An object and where it came from. The line in its file is left out: it changes when the file is edited
@@ -79,9 +79,9 @@ pub struct Changes {
     /// All authorization policies that are written but cannot be read, when that changed. Until they can, the
     /// workloads of their namespaces let nobody in.
     pub refused_policies: Option<BTreeSet<ObjectName>>,
-    /// As `refused_policies`, of policies for TLS towards backends. Until they can be read, no service of their
-    /// namespaces is dialled that has no other policy.
-    pub refused_tls_policies: Option<BTreeSet<ObjectName>>,
+    /// As `refused_policies`, of policies for TLS towards backends. Until they can be read, no service that they are
+    /// about is dialled that has no other policy; no service of their namespaces, when that cannot be read either.
+    pub refused_tls_policies: Option<Aims>,
     /// The keys of the mesh that those of sessions are made of, when they changed: the first one seals.
     pub session_keys: Option<Vec<SessionKey>>,
     /// The present time in seconds since 1970, for the validity of certificates.
@@ -131,8 +131,10 @@ pub fn refused_policies(snapshot: &Snapshot) -> BTreeSet<ObjectName> {
 }
 
 /// Policies for TLS towards backends that the reader refused and of which no earlier version is in force.
-pub fn refused_tls_policies(snapshot: &Snapshot) -> BTreeSet<ObjectName> {
-    refused(snapshot, ObjectKind::BackendTlsPolicy)
+pub fn refused_tls_policies(snapshot: &Snapshot) -> Aims {
+    let aim = |policy: &ObjectName| snapshot.aims.get(policy).cloned().flatten();
+    let refused = refused(snapshot, ObjectKind::BackendTlsPolicy).into_iter();
+    refused.map(|policy| (policy.clone(), aim(&policy))).collect()
 }
 
 fn refused(snapshot: &Snapshot, kind: ObjectKind) -> BTreeSet<ObjectName> {

@@ -20,6 +20,7 @@ use super::{Settings, Translation, Update, evaluate};
 use crate::local::Replica;
 use crate::objects::ObjectKind;
 use crate::pods::Pod;
+use crate::source::Aims;
 use crate::status::ObjectStatus;
 use crate::store::ObjectKey;
 
@@ -33,7 +34,7 @@ pub(super) struct Inputs {
     pub(super) pod_addresses: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
     pub(super) replicas: BTreeMap<ObjectName, Vec<Replica>>,
     pub(super) refused_policies: BTreeSet<ObjectName>,
-    pub(super) refused_tls_policies: BTreeSet<ObjectName>,
+    pub(super) refused_tls_policies: Aims,
     pub(super) session_keys: Vec<SessionKey>,
     pub(super) time: Option<u64>,
     pub(super) facts: BTreeMap<Topic, Few<Node, Fact>>,
@@ -118,7 +119,9 @@ impl Translator {
             self.inputs.refused_policies = refused;
         }
         if let Some(refused) = changes.refused_tls_policies {
-            for name in refused.symmetric_difference(&self.inputs.refused_tls_policies) {
+            let before = &self.inputs.refused_tls_policies;
+            let is_other = |name: &&ObjectName| refused.get(*name) != before.get(*name);
+            for name in refused.keys().chain(before.keys()).filter(is_other) {
                 self.touch(&Read::RefusedTls(name.namespace.to_string()), &mut dirty);
             }
             self.inputs.refused_tls_policies = refused;

@@ -18,6 +18,7 @@ use crate::local::Replica;
 use crate::objects::meta::TextMap;
 use crate::objects::{Namespace, ObjectKind, ReferenceGrant, Service, Typed};
 use crate::pods::Pod;
+use crate::source::Aim;
 
 /// The label that every namespace has.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -99,10 +100,14 @@ impl<'a> Reader<'a> {
         self.inputs.replicas.get(process).map_or(&[], |replicas| replicas)
     }
 
-    /// A policy for TLS of a namespace that is written but cannot be read.
-    pub(super) fn refused_tls_policy(&self, namespace: &str) -> Option<&'a ObjectName> {
-        self.record(Read::RefusedTls(namespace.to_owned()));
-        self.inputs.refused_tls_policies.iter().find(|name| *name.namespace == *namespace)
+    /// A policy for TLS towards a service that is written but cannot be read, or may be one.
+    pub(super) fn refused_tls_policy(&self, service: &ObjectName) -> Option<(&'a ObjectName, &'a Aim)> {
+        self.record(Read::RefusedTls(service.namespace.to_string()));
+        let concerns = |(policy, aim): &(&ObjectName, &Aim)| {
+            policy.namespace == service.namespace
+                && aim.as_ref().is_none_or(|services| services.contains(&*service.name))
+        };
+        self.inputs.refused_tls_policies.iter().find(concerns)
     }
 
     /// Whether a policy is written but cannot be read. A change wakes the policy's own node without a record.

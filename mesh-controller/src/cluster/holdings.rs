@@ -143,7 +143,9 @@ impl Holdings {
         if std::mem::take(&mut self.findings_moved) {
             self.told = self.findings.values().flatten().cloned().collect();
         }
-        let snapshot = Snapshot { store: self.store.clone(), findings: Arc::clone(&self.told) };
+        let policies = self.unusable.iter().filter(|(key, _)| key.kind == ObjectKind::BackendTlsPolicy);
+        let aims = Arc::new(policies.map(|(key, policy)| (key.name.clone(), policy.aim())).collect());
+        let snapshot = Snapshot { store: self.store.clone(), findings: Arc::clone(&self.told), aims };
         (snapshot, std::mem::take(&mut self.changed))
     }
 }

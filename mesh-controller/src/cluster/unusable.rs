@@ -8,6 +8,7 @@ use mesh_model::{Finding, ObjectName, Severity};
 use serde_json::{Value, json};
 
 use crate::objects::{Gateway, GatewayClass, ListenerSet, ObjectKind, Service, group};
+use crate::source::{Aim, of_targets};
 use crate::store::{ObjectKey, ObjectStore};
 
 /// All of them.
@@ -59,6 +60,15 @@ impl Unusable {
         }
         let belongs = Value::Object(fields.collect());
         Self { version, generation, status, belongs, why }
+    }
+
+    /// The services that a policy is about, as far as that can be read.
+    pub(super) fn aim(&self) -> Aim {
+        let targets = self.belongs["targetRefs"].as_array()?;
+        of_targets(targets.iter().map(|target| {
+            let text = |name: &str| target[name].as_str();
+            Some((text("group")?, text("kind")?, text("name")?))
+        }))
     }
 
     /// What is to be said; none when the object is not ours.
