@@ -164,8 +164,7 @@ fn a_single_file_is_a_mesh_too() {
     let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bookinfo");
     let files = ["services.yaml", "routes.yaml", "policies.yaml", "local.yaml", "gateway.yaml"];
     let texts = files.map(|file| std::fs::read_to_string(example.join(file)).expect("readable"));
-    let port =
-        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
+    let port = testkit::ports::free();
     let text = texts.join("\n---\n").replace("port: 8080", &format!("port: {port}"));
     std::fs::write(&all, text).expect("written");
     let mut command = Command::new(env!("CARGO_BIN_EXE_meshctl"));

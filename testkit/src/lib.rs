@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod load;
+pub mod ports;
 pub mod process;
 mod skip;
 

@@ -79,7 +79,8 @@ impl Port {
             Arc::new(LocalTokenAttestor::new(theirs, SystemClock::shared())) as Arc<_>,
             Arc::new(PeerSvidAttestor) as Arc<_>,
         ]);
-        let services = Services { ads: controller.ads(), authority: Arc::clone(&authority), attestors };
+        let services =
+            Services { ads: controller.ads(), authority: Arc::clone(&authority), attestors, nodes: None };
         let listener = mesh_rt::net::listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), false).unwrap();
         let listener = TcpListener::from_std(listener).unwrap();
         let at = listener.local_addr().unwrap();

@@ -1,6 +1,5 @@
 //! A mesh of an example on free ports, started as a person would start it and asked over its real sockets.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -95,18 +94,16 @@ fn copy(example: &str, edit: impl Fn(&str, String) -> String) -> tempfile::TempD
     folder
 }
 
-/// Replaces every listener port of a gateway by a free one; held until all are chosen, so that none comes twice.
+/// Replaces every listener port of a gateway by a free one of its own.
 fn with_free_ports(text: &str) -> String {
-    let mut held = Vec::new();
+    let mut chosen = std::collections::BTreeSet::new();
     let mut line = |line: &str| {
         let Some(at) = line.find("port: ").filter(|at| line[..*at].trim_matches(['-', ' ']).is_empty())
         else {
             return line.to_owned();
         };
-        let listener: TcpListener =
-            mesh_rt::net::listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), false).expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        held.push(listener);
+        let port = std::iter::repeat_with(testkit::ports::free).find(|port| chosen.insert(*port));
+        let port = port.expect("it goes on until there is one");
         format!("{}port: {port}", &line[..at])
     };
     let gateway = text.split("\n---").map(|document| {
