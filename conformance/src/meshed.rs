@@ -1,5 +1,5 @@
-//! What proxies and policies do to real pods, be it sidecars or the node's proxy: who may call whom, which ways around the proxy are closed, and what goes
-//! on as without a mesh. Each case is one call from one pod, with the outcome that it must have.
+//! What proxies and policies do to real pods, be it sidecars or the node's proxy: who may call whom, which ways around
+//! the proxy are closed, and what goes on as without a mesh. Each case is one call from one pod, with the outcome that it must have.
 
 use std::time::Duration;
 
@@ -105,7 +105,10 @@ pub(crate) fn check(config: &Config, place: &Place) -> anyhow::Result<()> {
 }
 
 /// The same with the node's proxy.
-fn on_node(config: &Config, place: &Place) -> anyhow::Result<()> {
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn on_node(config: &Config, place: &Place) -> anyhow::Result<()> {
     images::load(place, &images::of_mesh(config)?)?;
     controller::deploy_node(config, place)?;
     once(place, Mode::Node)

@@ -118,7 +118,7 @@ pub(crate) fn quick(config: &Config, given: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// All gateway tests, then all mesh tests with sidecars, the policies, kinds of workloads and the trials, in a cluster made for it, on the
+/// All gateway tests, then all mesh tests in both modes, the policies, kinds of workloads and the trials, in a cluster made for it, on the
 /// standard definitions, with the programs that the tests use. What is known to fail is listed, and the list is judged
 /// too. What else fails is tried once more, alone: this run stands before every change, and a test that needs a quiet
 /// machine says nothing about the change.
@@ -129,7 +129,6 @@ pub(crate) fn once(config: &Config) -> anyhow::Result<()> {
     let place = Place::new(config, &format!("test-{}", std::process::id()));
     let kind = Kind { channel: Channel::Standard, profile: Profile::Debug, names: Names::usual() };
     let known = known::List::read(config)?;
-    let mut results_of_mesh = None;
     let mut others = Vec::new();
     let results = full(config, &place, &kind, || {
         let run = gateways(config, &place, &kind);
@@ -145,15 +144,19 @@ pub(crate) fn once(config: &Config) -> anyhow::Result<()> {
             let second = play(config, &place, &alone)?;
             results.take(&second, &failed);
         }
-        results_of_mesh = Some(mesh::with_sidecars(config, &place)?);
+        for mode in mesh::Mesh::MODES {
+            let judged =
+                mesh::in_mode(config, &place, *mode).and_then(|results| mesh::judge(config, &results));
+            others.push(judged.with_context(|| format!("mode {}", mode.name())));
+        }
         others.push(meshed::check(config, &place));
+        others.push(meshed::on_node(config, &place));
         others.push(workloads::check(config, &place, ("sidecar", ROLLOUTS)));
         // The last one leaves a cluster that is not what it was.
         others.push(trials::all(&place, ""));
         Ok(results)
     })?;
     let judged = known.judge(&results, GATEWAY_TESTS);
-    mesh::judge(config, &results_of_mesh.unwrap_or_default())?;
     others.into_iter().collect::<anyhow::Result<()>>().and(judged)
 }
 

@@ -1,5 +1,6 @@
-//! The mesh tests of the suite: how they run with sidecars, with the node's proxy and without a mesh, and when a run counts. Some of them pass
-//! in a cluster without any mesh, so it is kept which do: a pass of the others shows that the mesh works.
+//! The mesh tests of the suite: how they run with sidecars, with the node's proxy and without a mesh, and when a run
+//! counts. Some of them pass in a cluster without any mesh, so it is kept which do: a pass of the others shows that the
+//! mesh works.
 
 use std::collections::BTreeMap;
 
@@ -70,18 +71,22 @@ pub(super) fn run(place: &Place, mesh: Mesh) -> Run {
     }
 }
 
-/// All mesh tests with sidecars, in a cluster with our controller. What fails is tried once more: hundreds of calls that
+/// All mesh tests in a mode, in a cluster with our controller. What fails is tried once more: hundreds of calls that
 /// must end within five seconds say nothing on a busy machine.
 ///
 /// # Errors
 /// When the suite cannot run.
-pub(super) fn with_sidecars(config: &Config, place: &Place) -> anyhow::Result<Results> {
+pub(super) fn in_mode(config: &Config, place: &Place, mesh: Mesh) -> anyhow::Result<Results> {
     images::load(place, &images::of_mesh(config)?)?;
-    let mut results = play(config, place, &run(place, Mesh::Sidecar))?;
+    if mesh == Mesh::Node {
+        controller::deploy_node(config, place)?;
+    }
+    say(&format!("== mesh, mode {}", mesh.name()));
+    let mut results = play(config, place, &run(place, mesh))?;
     let failed: Vec<String> = results.failed().into_iter().map(str::to_owned).collect();
     if !failed.is_empty() && failed.len() <= SECOND_TRIES {
         say(&format!("a second try: {}", failed.join(" ")));
-        let mut again = run(place, Mesh::Sidecar).only(&failed.join("|"));
+        let mut again = run(place, mesh).only(&failed.join("|"));
         again.json = again.json.with_extension("second.json");
         results.take(&play(config, place, &again)?, &failed);
     }

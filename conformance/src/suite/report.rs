@@ -113,7 +113,7 @@ fn page(reports: &[Report]) -> anyhow::Result<String> {
          It builds a one-node Kubernetes, the unmodified suite and the images, and runs every gateway test and every\n\
          mesh test in each mode with each channel's definitions, one cluster after the other. The reports are written\n\
          into this folder. One mode alone, in a cluster that `make cluster-up` has made: `conformance -- deploy`, then\n\
-         `conformance -- suite` for gateways, `suite --mesh` for sidecars.\n"
+         `conformance -- suite` for gateways, `suite --mesh` for sidecars, `suite --mesh --node` for the node's proxy.\n"
     )?;
     Ok(page)
 }
