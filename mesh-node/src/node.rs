@@ -131,11 +131,19 @@ impl Node {
     /// Lets clients know what is served, and plain text in no more where they do.
     async fn tell(&mut self) {
         let mesh = self.shared.mesh.current();
+        if mesh.version() == 0 {
+            return;
+        }
         let pods = self.served.iter().map(|(name, pod)| (name.clone(), pod.seat.workload.addresses.clone()));
         let is_met =
             |name: &ObjectName| mesh.workload(name).is_some_and(|workload| workload.is_met_with_tls());
         let doubted = self.served.keys().any(|name| !is_met(name));
-        self.report.keep(&pods.collect(), doubted).await;
+        // What an earlier process said holds until its pods are taken over, or clients would send plain text meanwhile.
+        let is_left = |name: &ObjectName| is_met(name) && !self.served.contains_key(name);
+        let takes_over = wanted(&mesh, &self.name).keys().any(is_left);
+        if *self.settled.borrow() || !takes_over {
+            self.report.keep(&pods.collect(), doubted).await;
+        }
         let now = Instant::now();
         self.known.retain(|name, _| is_met(name));
         for (name, pod) in self.served.iter_mut().filter(|(name, pod)| pod.is_open() && is_met(name)) {
