@@ -45,6 +45,7 @@ const PRODUCT: &[(&str, &[&str])] = &[
         ],
     ),
     ("mesh-node", &["mesh-rt", "mesh-capture", "mesh-model", "mesh-xds", "mesh-ca", "mesh-proxy"]),
+    ("mesh-tower", &["mesh-model", "mesh-proxy"]),
     ("mesh-yaml", &["mesh-model"]),
     ("mesh-objects", &["mesh-model", "mesh-yaml"]),
     ("mesh-source", &["mesh-model", "mesh-yaml", "mesh-objects"]),
