@@ -10,7 +10,7 @@ use crate::arguments::Arguments;
 use crate::cluster::{Place, apply, kubectl, kubectl_call};
 use crate::config::Config;
 use crate::step::{captured, wait_for};
-use crate::{images, say};
+use crate::{controller, images, say};
 
 pub(crate) const OPTIONS: &[&str] = &["name", "mode", "rollouts", "rate"];
 
@@ -152,6 +152,9 @@ const CHECKS: &[(&str, Check)] = &[
 impl Scene {
     fn play(&self, config: &Config, mode: &str) -> anyhow::Result<()> {
         images::load(&self.place, &images::of_mesh(config)?)?;
+        if mode == "node" {
+            controller::deploy_node(config, &self.place)?;
+        }
         let outcome = self.set_up(mode).and_then(|()| self.judge());
         kubectl(&self.place, &["delete", "namespace", "workloads", "--ignore-not-found", "--wait=false"])?;
         outcome
