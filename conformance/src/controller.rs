@@ -62,8 +62,11 @@ pub(crate) fn deploy(config: &Config, place: &Place, profile: Profile, names: &N
 pub(crate) fn deploy_node(config: &Config, place: &Place) -> anyhow::Result<()> {
     let manifest = config.root.join("kubernetes/node/daemonset.yaml");
     let text = std::fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
+    let runs = kubectl(place, &[NODE_NAMESPACE, "get", "daemonset/mesh-node", "--output=name"]).is_ok();
     apply(place, &text)?;
-    kubectl(place, &[NODE_NAMESPACE, "rollout", "restart", "daemonset/mesh-node"])?;
+    if runs {
+        kubectl(place, &[NODE_NAMESPACE, "rollout", "restart", "daemonset/mesh-node"])?;
+    }
     let rolled = ["rollout", "status", "daemonset/mesh-node", "--timeout=90s"];
     if let Err(error) = kubectl(place, &[&[NODE_NAMESPACE], rolled.as_slice()].concat()) {
         let pods = kubectl(place, &[NODE_NAMESPACE, "describe", "pods"]).unwrap_or_default();

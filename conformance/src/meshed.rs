@@ -91,10 +91,12 @@ type Case = (&'static str, &'static str, Vec<String>, Must);
 /// # Errors
 /// Names the cases that came to something else.
 pub(crate) fn run(config: &Config, given: &Arguments) -> anyhow::Result<()> {
-    match given.has("node") {
-        true => on_node(config, &given.place(config)),
-        false => check(config, &given.place(config)),
+    let place = given.place(config);
+    if !given.has("node") {
+        return check(config, &place);
     }
+    controller::deploy_node(config, &place)?;
+    on_node(config, &place)
 }
 
 /// # Errors
@@ -104,13 +106,12 @@ pub(crate) fn check(config: &Config, place: &Place) -> anyhow::Result<()> {
     once(place, Mode::Sidecar)
 }
 
-/// The same with the node's proxy.
+/// The same with the node's proxy, which runs.
 ///
 /// # Errors
 /// As [`run`].
 pub(crate) fn on_node(config: &Config, place: &Place) -> anyhow::Result<()> {
     images::load(place, &images::of_mesh(config)?)?;
-    controller::deploy_node(config, place)?;
     once(place, Mode::Node)
 }
 
