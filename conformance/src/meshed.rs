@@ -116,6 +116,10 @@ pub(crate) fn on_node(config: &Config, place: &Place) -> anyhow::Result<()> {
 }
 
 fn once(place: &Place, mode: Mode) -> anyhow::Result<()> {
+    // What an earlier run began to remove.
+    let gone =
+        ["delete", "namespace", NAMESPACE, "meshed-restricted", "--ignore-not-found", "--timeout=120s"];
+    kubectl(place, &gone)?;
     let outcome =
         set_up(place, mode).and_then(|()| cases(place)).and_then(|cases| judge(place, mode, &cases));
     let down = ["delete", "namespace", NAMESPACE, "meshed-restricted", "--ignore-not-found", "--wait=false"];
