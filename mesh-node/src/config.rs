@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use mesh_model::{SpiffeId, TrustDomain};
-use mesh_proxy::config::{ConfigError, Controller, Drain, State};
+use mesh_proxy::config::{self, ConfigError, Controller, Drain, State};
 use mesh_proxy::control::{ControlOptions, ControllerAddress};
 use mesh_proxy::drain::DrainTimes;
 use mesh_proxy::telemetry::Telemetry;
@@ -66,8 +65,7 @@ impl Config {
     /// # Errors
     /// When it cannot be read or does not hold a configuration.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let fail = |problem| ConfigError::File { path: path.to_owned(), problem };
-        Self::parse(path, &std::fs::read_to_string(path).map_err(fail)?)
+        config::read(path)
     }
 
     /// Reads a text; `from` says in errors where it came from.
@@ -75,8 +73,7 @@ impl Config {
     /// # Errors
     /// When it does not hold a configuration.
     pub fn parse(from: &Path, text: &str) -> Result<Self, ConfigError> {
-        let wrong = |problem| ConfigError::Content { path: from.to_owned(), problem };
-        serde_json::from_str(text).map_err(wrong)
+        config::parse(from, text)
     }
 
     /// What all proxies tell of their traffic; the access log goes to standard output.
@@ -87,13 +84,7 @@ impl Config {
 
     /// Where the controller is.
     pub fn controller(&self) -> ControllerAddress {
-        let controller = &self.controller;
-        ControllerAddress {
-            address: controller.address.clone(),
-            identity: controller.identity.clone(),
-            roots: controller.roots.clone(),
-            token: controller.token.clone(),
-        }
+        self.controller.to_reach()
     }
 
     /// The link to the controller.
@@ -112,10 +103,7 @@ impl Config {
 
     /// How each pod's proxy drains.
     pub fn drain(&self) -> DrainTimes {
-        DrainTimes {
-            lame_duck: Duration::from_secs(self.drain.lame_duck_seconds.into()),
-            deadline: Duration::from_secs(self.drain.deadline_seconds.into()),
-        }
+        self.drain.times()
     }
 
     /// The node's own addresses.
@@ -130,6 +118,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const TEXT: &str = r#"{

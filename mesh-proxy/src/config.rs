@@ -9,6 +9,7 @@ use std::time::Duration;
 use mesh_model::{ObjectName, SpiffeId, Transport, TrustDomain};
 use mesh_rt::SystemClock;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::admin::Probes;
 use crate::control::{Control, ControlOptions, ControllerAddress};
@@ -201,14 +202,53 @@ fn any_address() -> IpAddr {
     IpAddr::from([0, 0, 0, 0])
 }
 
+/// Reads the configuration of a program of the mesh from a file in JSON.
+///
+/// # Errors
+/// When it cannot be read or does not hold such a configuration.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let fail = |problem| ConfigError::File { path: path.to_owned(), problem };
+    parse(path, &std::fs::read_to_string(path).map_err(fail)?)
+}
+
+/// Reads such a configuration from a text; `from` says in errors where it came from.
+///
+/// # Errors
+/// When it does not hold one.
+pub fn parse<T: DeserializeOwned>(from: &Path, text: &str) -> Result<T, ConfigError> {
+    let wrong = |problem| ConfigError::Content { path: from.to_owned(), problem };
+    serde_json::from_str(text).map_err(wrong)
+}
+
+impl Controller {
+    /// Where it is, for a link to it.
+    pub fn to_reach(&self) -> ControllerAddress {
+        ControllerAddress {
+            address: self.address.clone(),
+            identity: self.identity.clone(),
+            roots: self.roots.clone(),
+            token: self.token.clone(),
+        }
+    }
+}
+
+impl Drain {
+    /// The times of a drain.
+    pub fn times(&self) -> DrainTimes {
+        DrainTimes {
+            lame_duck: Duration::from_secs(self.lame_duck_seconds.into()),
+            deadline: Duration::from_secs(self.deadline_seconds.into()),
+        }
+    }
+}
+
 impl Config {
     /// Reads a file.
     ///
     /// # Errors
     /// When it cannot be read or does not hold a configuration.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let fail = |problem| ConfigError::File { path: path.to_owned(), problem };
-        Self::parse(path, &std::fs::read_to_string(path).map_err(fail)?)
+        read(path)
     }
 
     /// Reads a text; `from` says in errors where it came from.
@@ -216,8 +256,7 @@ impl Config {
     /// # Errors
     /// When it does not hold a configuration.
     pub fn parse(from: &Path, text: &str) -> Result<Self, ConfigError> {
-        let wrong = |problem| ConfigError::Content { path: from.to_owned(), problem };
-        serde_json::from_str(text).map_err(wrong)
+        parse(from, text)
     }
 
     /// What the proxy tells of its traffic; the access log goes to standard output.
@@ -229,16 +268,10 @@ impl Config {
 
     /// The link to the controller.
     pub fn control(&self, telemetry: &Telemetry) -> ControlOptions {
-        let controller = &self.controller;
         ControlOptions {
             name: self.name.clone(),
             trust_domain: self.trust_domain.clone(),
-            controller: ControllerAddress {
-                address: controller.address.clone(),
-                identity: controller.identity.clone(),
-                roots: controller.roots.clone(),
-                token: controller.token.clone(),
-            },
+            controller: self.controller.to_reach(),
             expected: self.identity.clone(),
             state: self.state.as_ref().map(|state| state.directory.clone()),
             sealing_key: self.state.as_ref().and_then(|state| state.sealing_key.clone()),
@@ -254,10 +287,7 @@ impl Config {
         options.telemetry = telemetry;
         options.workers =
             self.workers.unwrap_or_else(|| if self.gateway.is_some() { processors() } else { 1 });
-        options.drain = DrainTimes {
-            lame_duck: Duration::from_secs(self.drain.lame_duck_seconds.into()),
-            deadline: Duration::from_secs(self.drain.deadline_seconds.into()),
-        };
+        options.drain = self.drain.times();
         options.gateway = self.gateway.as_ref().map(|gateway| GatewayOptions {
             gateway: ObjectName::new(gateway.namespace.as_str(), gateway.name.as_str()),
             address: gateway.address,

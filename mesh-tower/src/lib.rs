@@ -2,8 +2,10 @@
 #![doc = include_str!("../README.md")]
 
 mod authorization;
+mod gate;
 mod read;
 mod routing;
 
 pub use authorization::{Authorization, AuthorizationLayer};
+pub use gate::{Gate, Judge};
 pub use routing::{Routing, RoutingLayer};

@@ -10,12 +10,12 @@ use super::certificate::authorities;
 use super::entry::Entry;
 use super::fact::Fact;
 use super::feature::{Feature, off};
-use super::node::{Index, Node, Topic};
+use super::node::{Index, Node, Topic, gateway_reference};
 use super::output::{Output, Report, kind_name};
 use super::reader::Reader;
 use super::suggest::did_you_mean;
 use crate::objects::policy::{BackendTlsPolicySpec, SubjectAltNameType};
-use crate::objects::{BackendTlsPolicy, ConfigMap, ObjectKind, ParentReference, Service, group};
+use crate::objects::{BackendTlsPolicy, ConfigMap, ObjectKind, Service};
 use crate::source::Aim;
 use crate::status::{Condition, ObjectStatus, ParentStatus, StatusBody};
 
@@ -250,15 +250,4 @@ fn users(reader: &Reader<'_>, policy: &BackendTlsPolicy, entry: &Entry) -> Vec<O
         }
     }
     gateways.into_iter().collect()
-}
-
-fn gateway_reference(gateway: &ObjectName) -> ParentReference {
-    ParentReference {
-        group: group::GATEWAY.to_owned(),
-        kind: "Gateway".to_owned(),
-        name: gateway.name.to_string(),
-        namespace: Some(gateway.namespace.to_string()),
-        port: None,
-        section_name: None,
-    }
 }

@@ -275,6 +275,18 @@ pub(super) fn nodes(entry: &Entry) -> Vec<Node> {
     }
 }
 
+/// A gateway as references of routes and statuses name it, written out.
+pub(super) fn gateway_reference(gateway: &ObjectName) -> ParentReference {
+    ParentReference {
+        group: group::GATEWAY.to_owned(),
+        kind: "Gateway".to_owned(),
+        name: gateway.name.to_string(),
+        namespace: Some(gateway.namespace.to_string()),
+        port: None,
+        section_name: None,
+    }
+}
+
 /// The object with listeners that a parent reference names, if it names one.
 pub(super) fn listener_parent(reference: &ParentReference, namespace: &str) -> Option<Parent> {
     let namespace = reference.namespace.as_deref().unwrap_or(namespace);

@@ -22,11 +22,11 @@ use mesh_model::{
 use super::entry::Entry;
 use super::fact::{Fact, Loss, Named, ParentVerdict};
 use super::feature::Feature;
-use super::node::{RouteName, Topic};
+use super::node::{RouteName, Topic, gateway_reference};
 use super::output::{Output, Report};
 use super::reader::Reader;
 use super::service::transport;
-use crate::objects::{Object, ParentReference, Service, group};
+use crate::objects::{Object, ParentReference, Service};
 
 use backend::Side;
 use parent::explicit;
@@ -38,20 +38,8 @@ pub(super) use parent::parents;
 /// The reference by which a route names a parent, written out.
 fn reference(entry: &Entry, named: &Named) -> ParentReference {
     match named {
-        Named::ByDefault(gateway) => default_reference(gateway),
+        Named::ByDefault(gateway) => gateway_reference(gateway),
         Named::InPlace(index) => explicit(&parent_refs(&entry.object)[*index], entry.namespace()),
-    }
-}
-
-/// What a reference to a default gateway would be.
-fn default_reference(gateway: &ObjectName) -> ParentReference {
-    ParentReference {
-        group: group::GATEWAY.to_owned(),
-        kind: "Gateway".to_owned(),
-        name: gateway.name.to_string(),
-        namespace: Some(gateway.namespace.to_string()),
-        port: None,
-        section_name: None,
     }
 }
 

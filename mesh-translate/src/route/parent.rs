@@ -8,7 +8,7 @@ use super::super::entry::Entry;
 use super::super::fact::{Claim, Fact, ListenerView, Named, ParentVerdict, Place};
 use super::super::feature::{Feature, off};
 use super::super::gateway;
-use super::super::node::{Index, Parent, RouteName, Topic, listener_parent};
+use super::super::node::{Index, Parent, RouteName, Topic, gateway_reference, listener_parent};
 use super::super::output::{Output, Report, kind_name};
 use super::super::reader::Reader;
 use super::super::service::{has_address, transport};
@@ -71,7 +71,7 @@ fn by_default(
         super::parent_refs(&entry.object).iter().map(|r| explicit(r, entry.namespace())).collect();
     for (_, gateway) in reader.members::<Gateway>(Index::DefaultGateways) {
         let gateway = gateway.name();
-        let reference = super::default_reference(&gateway);
+        let reference = gateway_reference(&gateway);
         // One that is named as a whole is judged already, and a status has room for so many.
         if written.contains(&reference) || verdicts.len() >= MOST_PARENTS {
             continue;
