@@ -6,6 +6,7 @@
 mod token;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub struct Evidence<'a> {
     pub token: Option<&'a str>,
     /// The identity that the connection's handshake verified.
     pub peer: Option<&'a SpiffeId>,
+    /// The address that the request comes from, if it came over a network.
+    pub from: Option<IpAddr>,
     /// The key whose possession the request proves.
     pub key: &'a PublicKey,
     /// Whose certificate is asked for, where it is not the asker's own: nodes ask for their pods.

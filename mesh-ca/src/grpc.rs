@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use mesh_model::SpiffeId;
+use mesh_model::{Caller, SpiffeId};
 use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,7 +36,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// An accepted connection whose handshake has verified the peer, if it presented a certificate. tonic puts
-/// the peer into the extensions of each request, as `Option<SpiffeId>`.
+/// the peer into the extensions of each request, as a [`Caller`].
 #[derive(Debug)]
 pub struct Accepted {
     stream: tokio_rustls::server::TlsStream<TcpStream>,
@@ -151,10 +151,11 @@ pub async fn dial(
 }
 
 impl Connected for Accepted {
-    type ConnectInfo = Option<SpiffeId>;
+    type ConnectInfo = Caller;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.peer.clone()
+        let address = self.stream.get_ref().0.peer_addr().ok();
+        Caller { identity: self.peer.clone(), address: address.map(|address| address.ip().to_canonical()) }
     }
 }
 

@@ -105,7 +105,8 @@ async fn debug_output_and_logs_hide_keys_and_tokens() {
     let tokens = LocalTokenAttestor::new(TokenKey::generate(), clock.clone());
     let token = tokens.mint(&id("cart"), Duration::from_secs(60));
     let svid = source.current().unwrap();
-    let evidence = Evidence { token: Some("mesh1.00"), peer: None, key: svid.key().public(), asked: None };
+    let evidence =
+        Evidence { token: Some("mesh1.00"), peer: None, from: None, key: svid.key().public(), asked: None };
     let refused = tokens.attest(evidence).await.unwrap_err();
     tracing::warn!(%refused, ?token, ?svid, "a line of our own");
     let peer = PeerTls::new(source.clone(), authority.trust());

@@ -73,6 +73,8 @@ pub struct ClusterConfig {
     pub revision: String,
     /// Features of the Gateway API that are switched off.
     pub disabled_features: BTreeSet<Feature>,
+    /// Whether tokens count wherever they come from, for networks that change the source addresses of pods.
+    pub tokens_anywhere: bool,
 }
 
 /// What a part that writes to the API server is given. A copy shares everything.

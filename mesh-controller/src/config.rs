@@ -89,6 +89,10 @@ struct ClusterArguments {
     /// A feature of the Gateway API that is switched off, by its name in the status of classes; may be repeated
     #[arg(long = "disable-feature", value_name = "NAME")]
     disabled_features: Vec<Feature>,
+    /// Tokens count wherever they come from, not only from their pod: for networks that change the source addresses of
+    /// pods
+    #[arg(long, env = "MESH_TOKENS_ANYWHERE")]
+    tokens_anywhere: bool,
 }
 
 impl Arguments {
@@ -130,6 +134,7 @@ impl Arguments {
             replica,
             authority_key,
             disabled_features,
+            tokens_anywhere,
         } = cluster;
         let replica = replica.or_else(host_name).unwrap_or_else(random_name);
         ClusterConfig {
@@ -145,6 +150,7 @@ impl Arguments {
             webhook,
             revision,
             disabled_features: disabled_features.into_iter().collect(),
+            tokens_anywhere,
         }
     }
 }

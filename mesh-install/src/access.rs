@@ -50,10 +50,10 @@ pub fn cluster_rules() -> Vec<Json> {
         &["patch"],
     ));
     rules.push(Rule::new(
-        "which pods have a sidecar, under which account and address",
+        "which pods have a sidecar, under which account and address; and whether a token comes from its pod",
         "",
         &["pods"],
-        &["list", "watch"],
+        &["get", "list", "watch"],
     ));
     rules.extend(reads());
     rules.extend(statuses());

@@ -214,7 +214,8 @@ pub(crate) fn pull_policy(values: &Values) -> &'static str {
 }
 
 fn arguments(values: &Values) -> Vec<String> {
-    vec![
+    let anywhere = values.security.tokens_anywhere.then(|| "--tokens-anywhere".to_owned());
+    let arguments = vec![
         "--source=kubernetes".to_owned(),
         format!("--listen=0.0.0.0:{CONTROL_PORT}"),
         format!("--readiness=0.0.0.0:{METRICS_PORT}"),
@@ -225,5 +226,6 @@ fn arguments(values: &Values) -> Vec<String> {
         "--namespace=$(POD_NAMESPACE)".to_owned(),
         "--replica=$(POD_NAME)".to_owned(),
         "--output=json".to_owned(),
-    ]
+    ];
+    arguments.into_iter().chain(anywhere).collect()
 }

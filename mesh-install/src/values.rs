@@ -121,6 +121,8 @@ pub struct SecurityValues {
     pub accept_open: bool,
     /// Whether nobody enters a workload whom no policy allows.
     pub enabled: bool,
+    /// Whether a pod's token counts wherever it comes from.
+    pub tokens_anywhere: bool,
 }
 
 impl Default for Values {
@@ -307,7 +309,7 @@ impl Values {
         if let Some(((key, reason), _)) = refused {
             return Err(ValuesError::Unsupported { key, reason });
         }
-        let SecurityValues { accept_open, enabled } = self.security;
+        let SecurityValues { accept_open, enabled, .. } = self.security;
         if self.profile == Profile::Production && !enabled && !accept_open {
             return Err(invalid("security.enabled", OPEN));
         }
@@ -418,7 +420,8 @@ mod tests {
         let unknown = Values::of_settings(&["replica=2"]).unwrap_err().to_string();
         let list = "controllerName, gatewayClass.name, global.domain, image.controller, image.node, image.proxy, \
                     image.pullPolicy, istio.enabled, multiCluster.enabled, node.enabled, observability.enabled, profile, \
-                    replicas, resources, security.acceptOpen, security.enabled, trustDomain";
+                    replicas, resources, security.acceptOpen, security.enabled, \
+                    security.tokensAnywhere, trustDomain";
         assert_eq!(unknown, format!("there is no value \"replica\"; values are {list}"));
     }
 

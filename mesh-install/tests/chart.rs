@@ -22,6 +22,7 @@ fn cases() -> Vec<(&'static str, Vec<&'static str>, Json)> {
             vec!["profile=production", "security.enabled=false", "security.acceptOpen=true"],
             json!({"profile": "production", "security": {"enabled": false, "acceptOpen": true}}),
         ),
+        (NAMESPACE, vec!["security.tokensAnywhere=true"], json!({"security": {"tokensAnywhere": true}})),
         ("mesh-test", vec!["node.enabled=true"], json!({"node": {"enabled": true}})),
         (
             NAMESPACE,

@@ -1,6 +1,7 @@
 //! SPIFFE identities (SPIFFE-ID specification, sections 2.1 to 2.4). Nothing here reads certificates.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -36,6 +37,15 @@ pub enum SpiffeIdError {
     /// The text is longer than the standard allows.
     #[error("{0} bytes is longer than the SPIFFE limit")]
     TooLong(usize),
+}
+
+/// Who is at the other end of a connection to the control plane. Its services find it among what a request brings along.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// What the handshake verified, if anything.
+    pub identity: Option<SpiffeId>,
+    /// Where the connection comes from, if from anywhere.
+    pub address: Option<IpAddr>,
 }
 
 /// The name of a trust domain, such as `cluster.local`.

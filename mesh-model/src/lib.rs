@@ -34,7 +34,7 @@ pub use duration::GatewayDuration;
 pub use facts::{ConnectionFacts, RequestHead};
 pub use finding::{Code, FieldPath, Finding, Reason, Severity};
 pub use hostname::HostPattern;
-pub use identity::{SpiffeId, TrustDomain};
+pub use identity::{Caller, SpiffeId, TrustDomain};
 pub use listener::{Listener, ListenerProtocol, ListenerTls};
 pub use mesh::{Delta, Mesh};
 pub use name::{Kind, ObjectName, ResourceKey};

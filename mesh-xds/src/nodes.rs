@@ -4,10 +4,12 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper_util::rt::TokioIo;
+use mesh_model::Caller;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::codegen::{BoxFuture, Service, StdError, http};
@@ -54,8 +56,8 @@ pub struct Noted {}
 
 /// Takes what nodes say.
 pub trait Note: Send + Sync + 'static {
-    /// Judges who says it, and notes it. `Ok` means that it holds for every replica.
-    fn note(&self, said: Served) -> BoxFuture<Noted, Status>;
+    /// Judges who says it, from which address, and notes it. `Ok` means that it holds for every replica.
+    fn note(&self, said: Served, from: Option<IpAddr>) -> BoxFuture<Noted, Status>;
 }
 
 /// The service `mesh.v1.NodeService`. Add it to a tonic router.
@@ -74,7 +76,8 @@ impl UnaryService<Served> for NodeService {
     type Future = BoxFuture<Response<Noted>, Status>;
 
     fn call(&mut self, request: Request<Served>) -> Self::Future {
-        let noted = self.0.note(request.into_inner());
+        let from = request.extensions().get::<Caller>().and_then(|caller| caller.address);
+        let noted = self.0.note(request.into_inner(), from);
         Box::pin(async move { noted.await.map(Response::new) })
     }
 }
@@ -145,7 +148,7 @@ mod tests {
     struct Picky;
 
     impl Note for Picky {
-        fn note(&self, said: Served) -> BoxFuture<Noted, Status> {
+        fn note(&self, said: Served, _: Option<IpAddr>) -> BoxFuture<Noted, Status> {
             let ours = said.token == "good" && said.pods.len() == 1 && said.pods[0].addresses == ["10.0.0.1"];
             let answer = if ours { Ok(Noted {}) } else { Err(Status::permission_denied("not you")) };
             Box::pin(std::future::ready(answer))

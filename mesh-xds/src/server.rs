@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
-use mesh_model::SpiffeId;
+use mesh_model::{Caller, SpiffeId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio_stream::StreamExt;
@@ -71,8 +71,8 @@ impl Default for ServerConfig {
 /// The aggregated discovery service over a cache. Add it to a tonic router beside other services, or serve it
 /// alone with [`AdsService::serve`].
 ///
-/// The peer's identity is taken from the request's extensions, where the connection puts it: a `SpiffeId` or an
-/// `Option<SpiffeId>`, such as [`Identified`] provides.
+/// The peer's identity is taken from the request's extensions, where the connection puts it: a `SpiffeId` or a
+/// [`Caller`], such as [`Identified`] provides.
 #[derive(Debug, Clone)]
 pub struct AdsService(Arc<Shared>);
 
@@ -169,7 +169,7 @@ impl AdsService {
 type Responses = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
 
 fn peer(extensions: &tonic::Extensions) -> Option<SpiffeId> {
-    let verified = extensions.get::<Option<SpiffeId>>().cloned().flatten();
+    let verified = extensions.get::<Caller>().and_then(|caller| caller.identity.clone());
     verified.or_else(|| extensions.get::<SpiffeId>().cloned())
 }
 

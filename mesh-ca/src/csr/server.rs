@@ -1,5 +1,5 @@
 //! The server of certificate requests: attest, then sign. Add it to a tonic router; the connection puts the
-//! verified peer into the request's extensions as `Option<SpiffeId>` or `SpiffeId`, as [`crate::grpc`] does.
+//! verified peer into the request's extensions as [`Caller`] or `SpiffeId`, as [`crate::grpc`] does.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use mesh_model::SpiffeId;
+use mesh_model::{Caller, SpiffeId};
 use tokio::sync::Semaphore;
 use tonic::codegen::{BoxFuture, Service, StdError, http};
 use tonic::server::{Grpc, NamedService, UnaryService};
@@ -46,7 +46,7 @@ impl CertificateService {
 impl Shared {
     async fn issue(
         &self,
-        peer: Option<SpiffeId>,
+        Caller { identity: peer, address: from }: Caller,
         asked: IssueCertificateRequest,
     ) -> Result<IssueCertificateResponse, Status> {
         let busy = |_| Status::resource_exhausted("too many certificate requests at once");
@@ -64,7 +64,7 @@ impl Shared {
                 Status::invalid_argument(error.to_string())
             })?),
         };
-        let evidence = Evidence { token, peer: peer.as_ref(), key: &key, asked: asked.as_ref() };
+        let evidence = Evidence { token, peer: peer.as_ref(), from, key: &key, asked: asked.as_ref() };
         let id = self.attestor.attest(evidence).await.map_err(|error| {
             audit(peer.as_ref(), &error);
             refused(&error)
@@ -118,9 +118,9 @@ fn failed(error: &AuthorityError) -> Status {
     }
 }
 
-fn peer(extensions: &tonic::Extensions) -> Option<SpiffeId> {
-    let verified = extensions.get::<Option<SpiffeId>>().cloned().flatten();
-    verified.or_else(|| extensions.get::<SpiffeId>().cloned())
+fn caller(extensions: &tonic::Extensions) -> Caller {
+    let known = extensions.get::<Caller>().cloned();
+    known.unwrap_or_else(|| Caller { identity: extensions.get::<SpiffeId>().cloned(), address: None })
 }
 
 /// The call that issues.
@@ -132,8 +132,8 @@ impl UnaryService<IssueCertificateRequest> for Issue {
 
     fn call(&mut self, request: Request<IssueCertificateRequest>) -> Self::Future {
         let shared = Arc::clone(&self.0);
-        let peer = peer(request.extensions());
-        Box::pin(async move { shared.issue(peer, request.into_inner()).await.map(Response::new) })
+        let caller = caller(request.extensions());
+        Box::pin(async move { shared.issue(caller, request.into_inner()).await.map(Response::new) })
     }
 }
 

@@ -2,6 +2,7 @@
 //! control plane, so that every replica decides alike. What clients do with it is translated elsewhere.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use mesh_ca::attest::AttestError;
@@ -29,10 +30,10 @@ impl Notes {
 }
 
 impl Note for Notes {
-    fn note(&self, said: Served) -> BoxFuture<Noted, Status> {
+    fn note(&self, said: Served, from: Option<IpAddr>) -> BoxFuture<Noted, Status> {
         let (access, reviewer) = (self.access.clone(), Arc::clone(&self.reviewer));
         Box::pin(async move {
-            let node = reviewer.node_of(&said.token).await.map_err(refused)?;
+            let node = reviewer.node_of(&said.token, from).await.map_err(refused)?;
             let text = {
                 let view = access.view.borrow();
                 json!(of_node(&view.mesh, &node, &said)).to_string()

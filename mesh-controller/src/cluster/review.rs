@@ -1,9 +1,13 @@
 //! Who asks for a first certificate: projected tokens of service accounts, judged by the API server
-//! (`TokenReview`). A server that does not answer means no certificate; those who have one renew it without. The proxy
-//! of a node asks for its pods with its own token, each time: it says on which node it is.
+//! (`TokenReview`). A server that does not answer means no certificate; those who have one renew it without. A token
+//! counts only where its pod is: who copies it elsewhere gets nothing. The proxy of a node asks for its pods with its own
+//! token, each time: it says on which node it is.
+
+mod place;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +20,7 @@ use tokio::sync::watch;
 
 use super::client::{Api, Fault};
 use crate::controller::View;
+use place::{Place, Pod};
 
 /// Whom a token must be meant for.
 const AUDIENCE: &str = "mesh-ca";
@@ -33,6 +38,7 @@ const RATE: (f64, f64) = (50.0, 100.0);
 struct Proven {
     id: SpiffeId,
     node: String,
+    place: Place,
 }
 
 type Judgement = Result<Proven, String>;
@@ -43,6 +49,7 @@ pub(super) struct TokenReviewer {
     trust_domain: TrustDomain,
     clock: SharedClock,
     nodes: Nodes,
+    anywhere: bool,
     state: Mutex<State>,
 }
 
@@ -64,7 +71,12 @@ struct State {
 impl TokenReviewer {
     pub(super) fn new(api: Api, trust_domain: TrustDomain, clock: SharedClock, nodes: Nodes) -> Self {
         let state = State { known: BTreeMap::new(), allowance: RATE.1, counted: clock.monotonic() };
-        Self { api, trust_domain, clock, nodes, state: Mutex::new(state) }
+        Self { api, trust_domain, clock, nodes, anywhere: false, state: Mutex::new(state) }
+    }
+
+    /// Whether tokens count wherever they come from, for networks that change the source addresses of pods.
+    pub(super) fn anywhere(self, anywhere: bool) -> Self {
+        Self { anywhere, ..self }
     }
 
     async fn judge(&self, token: &str) -> Result<Proven, AttestError> {
@@ -81,7 +93,7 @@ impl TokenReviewer {
         let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec});
         let answer = self.api.create("/apis/authentication.k8s.io/v1/tokenreviews", &review).await;
         let judgement = match answer {
-            Ok(answer) => verdict(&answer, &self.trust_domain),
+            Ok(answer) => self.located(verdict(&answer, &self.trust_domain)).await?,
             Err(error) if error.fault() == Fault::Refused => Err("the token cannot be read".to_owned()),
             Err(error) => {
                 return Err(AttestError::Unavailable(format!("the token cannot be judged: {error}")));
@@ -91,9 +103,32 @@ impl TokenReviewer {
         judgement.map_err(AttestError::Refused)
     }
 
+    /// What a token proves that came from this address.
+    async fn prove(&self, token: &str, from: Option<IpAddr>) -> Result<Proven, AttestError> {
+        let proven = self.judge(token).await?;
+        proven.place.holds(from).map_err(AttestError::Refused)?;
+        Ok(proven)
+    }
+
+    /// Finds out where the pod of a token is.
+    async fn located(
+        &self,
+        verdict: Result<(Proven, Option<Pod>), String>,
+    ) -> Result<Judgement, AttestError> {
+        match verdict {
+            Ok((proven, _)) if self.anywhere => Ok(Ok(proven)),
+            Ok((proven, Some(pod))) => {
+                let place = pod.place(&self.api).await.map_err(AttestError::Unavailable)?;
+                Ok(place.map(|place| Proven { place, ..proven }))
+            }
+            Ok((Proven { id, .. }, None)) => Ok(Err(format!("the token of {id} is not that of a pod"))),
+            Err(why) => Ok(Err(why)),
+        }
+    }
+
     /// The node whose proxy shows this token.
-    pub(super) async fn node_of(&self, token: &str) -> Result<String, AttestError> {
-        let Proven { id, node } = self.judge(token).await?;
+    pub(super) async fn node_of(&self, token: &str, from: Option<IpAddr>) -> Result<String, AttestError> {
+        let Proven { id, node, .. } = self.prove(token, from).await?;
         match id == self.nodes.proxy && !node.is_empty() {
             true => Ok(node),
             false => {
@@ -134,8 +169,8 @@ impl State {
     }
 }
 
-/// The identity that a review proves, or why it proves none.
-fn verdict(answer: &Value, trust_domain: &TrustDomain) -> Judgement {
+/// The identity that a review proves, and its pod; or why it proves none.
+fn verdict(answer: &Value, trust_domain: &TrustDomain) -> Result<(Proven, Option<Pod>), String> {
     let status = answer.get("status").unwrap_or(&Value::Null);
     if status.get("authenticated") != Some(&Value::Bool(true)) {
         let error = status.get("error").and_then(Value::as_str).unwrap_or("it is not valid");
@@ -150,22 +185,23 @@ fn verdict(answer: &Value, trust_domain: &TrustDomain) -> Judgement {
     let Some((namespace, account)) = account else {
         return Err(format!("{name:?} is no service account"));
     };
-    let pod = |field: &str| {
+    let extra = |field: &str| {
         let values = status.pointer("/user/extra").and_then(|extra| extra.get(field));
         values.and_then(|values| values.get(0)).and_then(Value::as_str).unwrap_or_default().to_owned()
     };
-    let [node, pod, uid] = ["node-name", "pod-name", "pod-uid"]
-        .map(|field| pod(&format!("authentication.kubernetes.io/{field}")));
-    tracing::info!(target: "mesh_ca::audit", namespace, account, node, pod, uid, "token accepted");
+    let [node, name, uid] = ["node-name", "pod-name", "pod-uid"]
+        .map(|field| extra(&format!("authentication.kubernetes.io/{field}")));
+    tracing::info!(target: "mesh_ca::audit", namespace, account, node, pod = name, uid, "token accepted");
     let id = SpiffeId::for_service_account(trust_domain, namespace, account);
-    Ok(Proven { id: id.map_err(|error| error.to_string())?, node })
+    let pod = (!name.is_empty()).then(|| Pod { namespace: namespace.to_owned(), name, uid });
+    Ok((Proven { id: id.map_err(|error| error.to_string())?, node, place: Place::Anywhere }, pod))
 }
 
 impl Nodes {
     /// Whose certificate is given to whom proved this: his own, or that of a pod that his node's proxy serves.
     fn grant(&self, proven: Proven, asked: Option<&SpiffeId>) -> Result<SpiffeId, String> {
         let Some(asked) = asked.filter(|asked| **asked != proven.id) else { return Ok(proven.id) };
-        let Proven { id, node } = proven;
+        let Proven { id, node, .. } = proven;
         if id != self.proxy {
             return Err(format!("{id} may not ask for {asked}: only the proxies of nodes ask for others"));
         }
@@ -187,7 +223,7 @@ impl Attestor for TokenReviewer {
         Box::pin(async move {
             match evidence.token {
                 Some(token) => {
-                    let proven = self.judge(token).await?;
+                    let proven = self.prove(token, evidence.from).await?;
                     self.nodes.grant(proven, evidence.asked).map_err(AttestError::Refused)
                 }
                 None => Err(AttestError::NoEvidence),

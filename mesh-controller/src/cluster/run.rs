@@ -264,7 +264,8 @@ fn settings(config: &ClusterConfig) -> Settings {
 fn reviewer(access: &Access, proxy: SpiffeId) -> Arc<TokenReviewer> {
     let (api, trust_domain) = (access.api.clone(), access.config.trust_domain.clone());
     let nodes = Nodes { proxy, view: access.view.clone() };
-    Arc::new(TokenReviewer::new(api, trust_domain, access.clock.clone(), nodes))
+    let reviewer = TokenReviewer::new(api, trust_domain, access.clock.clone(), nodes);
+    Arc::new(reviewer.anywhere(access.config.tokens_anywhere))
 }
 
 /// Takes every change in, for ever.

@@ -4,12 +4,12 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use mesh_model::SpiffeId;
+use mesh_model::{Caller, SpiffeId};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
 /// A connection with the identity that its TLS handshake verified, if any. Services find it in the extensions
-/// of every request as an `Option<SpiffeId>`.
+/// of every request as a [`Caller`].
 #[derive(Debug)]
 pub struct Identified<IO> {
     io: IO,
@@ -24,10 +24,10 @@ impl<IO> Identified<IO> {
 }
 
 impl<IO> Connected for Identified<IO> {
-    type ConnectInfo = Option<SpiffeId>;
+    type ConnectInfo = Caller;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.peer.clone()
+        Caller { identity: self.peer.clone(), address: None }
     }
 }
 

@@ -14,7 +14,13 @@ use super::*;
 
 fn answer(name: &str, audiences: &[&str]) -> Value {
     json!({"status": {"authenticated": true, "audiences": audiences, "user": {"username": name,
-        "extra": {"authentication.kubernetes.io/pod-name": ["p-1"], "authentication.kubernetes.io/node-name": ["n1"]}}}})
+        "extra": {"authentication.kubernetes.io/pod-name": ["p-1"], "authentication.kubernetes.io/pod-uid": ["u-1"],
+            "authentication.kubernetes.io/node-name": ["n1"]}}}})
+}
+
+/// The pod of every token here.
+fn pod() -> Value {
+    json!({"metadata": {"uid": "u-1"}, "status": {"podIPs": [{"ip": "10.0.0.7"}, {"ip": "fd00::7"}]}})
 }
 
 #[test]
@@ -33,7 +39,7 @@ fn a_review_proves_a_service_account_or_nothing() {
         (json!({}), None),
     ];
     for (answer, expected) in table {
-        let found = verdict(&answer, &domain).ok();
+        let found = verdict(&answer, &domain).map(|(proven, _)| proven).ok();
         assert_eq!(found.as_ref().map(|proven| proven.id.to_string()).as_deref(), expected, "{answer}");
         assert!(found.is_none_or(|proven| proven.node == "n1"));
     }
@@ -81,7 +87,7 @@ fn the_proxy_of_a_node_gets_certificates_of_the_pods_it_serves_and_of_no_others(
         ("shop/sa/cart", "n1", Some("system/sa/mesh-node"), Err("only the proxies of nodes ask for others")),
     ];
     for (who, node, asked, expected) in table {
-        let proven = Proven { id: id(who), node: node.to_owned() };
+        let proven = Proven { id: id(who), node: node.to_owned(), place: Place::Anywhere };
         match (nodes.grant(proven, asked.map(id).as_ref()), expected) {
             (Ok(given), Ok(expected)) => assert_eq!(given, id(expected)),
             (Err(why), Err(expected)) => assert!(why.contains(expected), "{why}"),
@@ -91,13 +97,65 @@ fn the_proxy_of_a_node_gets_certificates_of_the_pods_it_serves_and_of_no_others(
 }
 
 async fn ask(reviewer: &TokenReviewer, token: Option<&str>) -> Result<SpiffeId, AttestError> {
+    ask_from(reviewer, token, Some("10.0.0.7")).await
+}
+
+async fn ask_from(
+    reviewer: &TokenReviewer,
+    token: Option<&str>,
+    from: Option<&str>,
+) -> Result<SpiffeId, AttestError> {
     let key = PrivateKey::generate();
-    reviewer.attest(Evidence { token, peer: None, key: key.public(), asked: None }).await
+    let from = from.map(|from| from.parse().expect("an address"));
+    reviewer.attest(Evidence { token, peer: None, from, key: key.public(), asked: None }).await
+}
+
+#[tokio::test]
+async fn a_token_counts_only_where_its_pod_is() {
+    let answers = |call: &fake::Call| match call.method.as_str() {
+        "POST" => fake::ok(answer("system:serviceaccount:shop:cart", &["mesh-ca"])),
+        _ => fake::ok(pod()),
+    };
+    let reviewer = |anywhere| {
+        let api = fake::server(answers).0;
+        TokenReviewer::new(api, TrustDomain::default(), SystemClock::shared(), nodes()).anywhere(anywhere)
+    };
+    let strict = reviewer(false);
+    for from in ["10.0.0.7", "fd00::7"] {
+        assert!(ask_from(&strict, Some("t"), Some(from)).await.is_ok(), "{from}");
+    }
+    for from in [Some("10.0.0.8"), None] {
+        let refused = ask_from(&strict, Some("t"), from).await;
+        assert!(
+            matches!(&refused, Err(AttestError::Refused(why)) if why.contains("pod shop/p-1")),
+            "{refused:?}"
+        );
+        assert!(ask_from(&reviewer(true), Some("t"), from).await.is_ok());
+    }
+    // What a node's proxy says of its pods counts from there, too.
+    let said = strict.node_of("t", Some("10.0.0.8".parse().expect("an address"))).await;
+    assert!(matches!(&said, Err(AttestError::Refused(why)) if why.contains("no address of it")), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_token_without_a_pod_proves_nothing() {
+    let (api, _) = fake::server(|_| {
+        let mut answer = answer("system:serviceaccount:shop:cart", &["mesh-ca"]);
+        answer["status"]["user"]["extra"] = json!({});
+        fake::ok(answer)
+    });
+    let reviewer = TokenReviewer::new(api, TrustDomain::default(), SystemClock::shared(), nodes());
+    let refused = ask(&reviewer, Some("t")).await;
+    assert!(
+        matches!(&refused, Err(AttestError::Refused(why)) if why.contains("not that of a pod")),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
 async fn judgements_are_remembered_and_a_silent_server_means_no_certificate() {
     let (api, calls) = fake::server(|call| match call.body.pointer("/spec/token").and_then(Value::as_str) {
+        None => fake::ok(pod()),
         Some("good") => fake::ok(answer("system:serviceaccount:shop:cart", &["mesh-ca"])),
         Some("bad") => fake::ok(json!({"status": {"authenticated": false}})),
         _ => fake::status(503),
@@ -110,7 +168,7 @@ async fn judgements_are_remembered_and_a_silent_server_means_no_certificate() {
         assert!(matches!(ask(&reviewer, Some("late")).await, Err(AttestError::Unavailable(_))));
     }
     let calls = calls.lock().expect("no panic before").clone();
-    assert_eq!(calls.len(), 4, "each judgement once, each silence anew");
+    assert_eq!(calls.len(), 5, "each judgement once, with the pod of the good one; each silence anew");
     assert_eq!(calls[0].body["spec"]["audiences"], json!([AUDIENCE]));
 }
 

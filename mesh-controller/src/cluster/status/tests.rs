@@ -54,6 +54,7 @@ impl Plane {
             revision: "default".to_owned(),
             authority_key: None,
             disabled_features: std::collections::BTreeSet::new(),
+            tokens_anywhere: false,
         };
         let access = Access {
             api: fake::server(|_| fake::status(500)).0,
