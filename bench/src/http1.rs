@@ -79,7 +79,7 @@ fn round_of(all: &mut [Contestant], round: usize) -> io::Result<()> {
 }
 
 /// User and system time of a process (proc(5), fields 14 and 15 of stat; 100 ticks a second).
-fn cpu_seconds(pid: u32) -> io::Result<f64> {
+pub(crate) fn cpu_seconds(pid: u32) -> io::Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
     let ticks: f64 = fields.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<f64>().ok()).sum();
@@ -97,7 +97,7 @@ fn spawn_self(arguments: &[&str], core: &str) -> io::Result<(Running, SocketAddr
     Ok((Running(child), (Ipv4Addr::LOCALHOST, port).into()))
 }
 
-fn pin_self() -> io::Result<()> {
+pub(crate) fn pin_self() -> io::Result<()> {
     let pid = std::process::id().to_string();
     let done = Command::new("taskset").args(["-cp", "1", &pid]).stdout(Stdio::null()).status()?;
     if done.success() { Ok(()) } else { Err(io::Error::other("taskset failed")) }

@@ -19,6 +19,36 @@ pub(crate) fn run(to: SocketAddr, connections: usize, time: Duration) -> io::Res
     until(to, connections, |_| SystemClock.monotonic() >= end)
 }
 
+/// Loads an address with this many requests a second, for whole seconds, from one connection at a time of this many.
+/// Gives the number of answers.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn paced(to: SocketAddr, connections: usize, (rate, time): (u32, Duration)) -> io::Result<u64> {
+    let mut streams = Vec::new();
+    for _ in 0..connections {
+        let stream = TcpStream::connect(to)?;
+        stream.set_nodelay(true)?;
+        streams.push(stream);
+    }
+    let (begin, gap) = (SystemClock.monotonic(), Duration::from_secs(1) / rate);
+    let (mut answers, mut buffer) = (0_u32, vec![0; 16 * 1024]);
+    while gap * answers < time {
+        let stream = &mut streams[answers as usize % connections];
+        std::thread::park_timeout((begin + gap * answers).saturating_duration_since(SystemClock.monotonic()));
+        stream.write_all(REQUEST)?;
+        let mut answer = Vec::new();
+        while !complete(&answer)? {
+            match stream.read(&mut buffer)? {
+                0 => return Err(io::Error::other("the connection was closed")),
+                count => answer.extend_from_slice(&buffer[..count]),
+            }
+        }
+        answers += 1;
+    }
+    Ok(answers.into())
+}
+
 /// Loads an address until at least this many answers came; gives their number.
 ///
 /// # Errors

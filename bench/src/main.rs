@@ -1,6 +1,7 @@
 //! Benchmarks: one file each, ratios within one run. Nothing here is a test, and nothing is asserted in time.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +11,7 @@ mod http1;
 mod instructions;
 mod load;
 mod origin;
+mod pair;
 mod poller;
 mod relay;
 mod routes;
@@ -23,6 +25,8 @@ const USAGE: &str = "usage: cargo run --release -p bench -- WHAT
                   while routes are edited
   http1 MESHCTL   HTTP/1.1 keep-alive through a gateway: CPU per request as a ratio to a blind relay
   instructions MESHCTL  the same requests, in instructions of the gateway's process (needs valgrind)
+  pair MESHCTL ENVOY  requests through two proxies with mutual TLS between them: CPU per request of ours and of two
+                  listeners of one Envoy, at full load and at 1,000 a second
   served KUBECONFIG N...  from a new HTTPRoute in a cluster to traffic, beside N other routes
   start PROXY CONFIG METRICS  from the start of a proxy to its readiness, without a controller; METRICS is the
                   address of CONFIG that tells it
@@ -56,7 +60,9 @@ fn run(words: &[&str]) -> io::Result<()> {
             let to = to.parse().map_err(io::Error::other)?;
             load::requests(to, http1::CONNECTIONS, count.parse().map_err(io::Error::other)?).map(drop)
         }
-        ["origin"] => origin::run(),
+        ["origin"] => origin::run((Ipv4Addr::LOCALHOST, 0).into()),
+        ["origin", at] => origin::run(at.parse().map_err(io::Error::other)?),
+        ["pair", binary, envoy] => pair::run(&PathBuf::from(binary), &PathBuf::from(envoy)),
         ["relay", to] => relay::run(to.parse().map_err(io::Error::other)?),
         ["routes"] => {
             routes::run();

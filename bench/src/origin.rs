@@ -13,8 +13,8 @@ pub(crate) fn answer() -> Vec<u8> {
 }
 
 /// Serves until the process is ended. Prints its port first.
-pub(crate) fn run() -> io::Result<()> {
-    let listener = mesh_rt::net::listen_tcp((std::net::Ipv4Addr::LOCALHOST, 0).into(), false)?;
+pub(crate) fn run(at: SocketAddr) -> io::Result<()> {
+    let listener = mesh_rt::net::listen_tcp(at, false)?;
     crate::say(&listener.local_addr()?.port().to_string());
     serve_all(&listener)
 }

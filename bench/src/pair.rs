@@ -1,0 +1,246 @@
+//! Two proxies with mutual TLS between them, as sidecars are: the processor time that they add to a request, beside the
+//! same by two listeners of one Envoy. Proxies on core 0, generator and origin on core 1, all in the same rounds.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::http1::{CONNECTIONS, Running, cpu_seconds, pin_self, spawn_origin};
+use crate::{load, say};
+
+const ROUNDS: usize = 7;
+const ROUND: Duration = Duration::from_secs(3);
+/// Requests a second of the second half, where waking up counts.
+const PACE: u32 = 1000;
+/// Its connections.
+const FEW: usize = 10;
+
+/// A pair: its name, its process, where it listens.
+struct Pair {
+    name: &'static str,
+    running: Running,
+    address: SocketAddr,
+    full: Vec<f64>,
+    paced: Vec<f64>,
+}
+
+/// Prints the median of all rounds with its range, and the ratio of the medians.
+///
+/// # Errors
+/// When a program cannot be started, or any answer is not what the origin gave.
+pub(crate) fn run(binary: &Path, envoy: &Path) -> io::Result<()> {
+    let folder = std::env::temp_dir().join(format!("mesh-bench-pair-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let outcome = measure(binary, envoy, &folder);
+    std::fs::remove_dir_all(&folder)?;
+    outcome
+}
+
+fn measure(binary: &Path, envoy: &Path, folder: &Path) -> io::Result<()> {
+    let (_origin, origin) = spawn_origin()?;
+    let mut pairs = [ours(binary, folder)?, peers(envoy, folder, origin)?];
+    say(&format!(
+        "load {:?}, {ROUNDS} rounds of {ROUND:?}",
+        std::fs::read_to_string("/proc/loadavg")?.trim()
+    ));
+    pin_self()?;
+    for pair in &pairs {
+        load::run(pair.address, CONNECTIONS, Duration::from_millis(500))?;
+    }
+    for round in 0..ROUNDS {
+        for step in 0..pairs.len() {
+            let pair = &mut pairs[(step + round) % 2];
+            let pid = pair.running.0.id();
+            let begin = cpu_seconds(pid)?;
+            let answers = load::run(pair.address, CONNECTIONS, ROUND)?;
+            let full = cpu_seconds(pid)?;
+            let few = load::paced(pair.address, FEW, (PACE, ROUND))?;
+            let end = cpu_seconds(pid)?;
+            pair.full.push((full - begin) / answers as f64 * 1e6);
+            pair.paced.push((end - full) / few as f64 * 1e6);
+        }
+    }
+    for (what, of) in
+        [("full load", (|pair| &pair.full) as fn(&Pair) -> &Vec<f64>), ("1,000/s", |pair| &pair.paced)]
+    {
+        let medians: Vec<f64> = pairs.iter().map(|pair| told(pair.name, what, of(pair))).collect();
+        say(&format!("{what}: ours costs {:.2} of the peers'", medians[0] / medians[1]));
+    }
+    for pair in &pairs {
+        say(&format!("{}: {} MB", pair.name, resident(pair.running.0.id())? >> 10));
+    }
+    Ok(())
+}
+
+fn told(name: &str, what: &str, costs: &[f64]) -> f64 {
+    let mut sorted = costs.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let median = sorted[ROUNDS / 2];
+    say(&format!("{name}, {what}: {median:.1} us a request ({:.1} to {:.1})", sorted[0], sorted[ROUNDS - 1]));
+    median
+}
+
+/// Kilobytes of a process that are in memory (proc(5)).
+fn resident(pid: u32) -> io::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.ok_or_else(|| io::Error::other("no VmRSS"))
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(mesh_rt::net::listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), false)?.local_addr()?.port())
+}
+
+/// A gateway, and the sidecar of a program that answers at once.
+fn ours(binary: &Path, folder: &Path) -> io::Result<Pair> {
+    let (listen, web) = (free_port()?, free_port()?);
+    let this = std::env::current_exe()?;
+    let objects = OBJECTS
+        .replace("LISTEN", &listen.to_string())
+        .replace("WEB", &web.to_string())
+        .replace("BENCH", &this.display().to_string());
+    let files = folder.join("mesh");
+    std::fs::create_dir_all(&files)?;
+    std::fs::write(files.join("mesh.yaml"), objects)?;
+    let mut command = Command::new("taskset");
+    command.args(["-c", "0"]).arg(binary).args(["up", "--capture", "ports"]).arg(&files);
+    started("our pair", command, listen)
+}
+
+/// Two listeners of one Envoy: the first speaks HTTP/2 over mutual TLS to the second, as sidecars do.
+fn peers(envoy: &Path, folder: &Path, origin: SocketAddr) -> io::Result<Pair> {
+    let (listen, inner) = (free_port()?, free_port()?);
+    let [key, certificate, config] = ["key.pem", "cert.pem", "envoy.yaml"].map(|name| folder.join(name));
+    certify(&key, &certificate)?;
+    let text = ENVOY
+        .replace("LISTEN", &listen.to_string())
+        .replace("INNER", &inner.to_string())
+        .replace("ORIGIN", &origin.port().to_string())
+        .replace("KEY", &key.display().to_string())
+        .replace("CERT", &certificate.display().to_string());
+    std::fs::write(&config, text)?;
+    let mut command = Command::new("taskset");
+    command
+        .args(["-c", "0"])
+        .arg(envoy)
+        .args(["--concurrency", "1", "--log-level", "error", "-c"])
+        .arg(&config);
+    command.arg("--use-dynamic-base-id");
+    started("two of Envoy", command, listen)
+}
+
+/// A certificate that is its own authority, for both ends.
+fn certify(key: &PathBuf, certificate: &PathBuf) -> io::Result<()> {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+    openssl.args(["-days", "1", "-subj", "/CN=peer", "-keyout"]).arg(key).arg("-out").arg(certificate);
+    match openssl.stdout(Stdio::null()).stderr(Stdio::null()).status()?.success() {
+        true => Ok(()),
+        false => Err(io::Error::other("openssl made no certificate")),
+    }
+}
+
+fn started(name: &'static str, mut command: Command, port: u16) -> io::Result<Pair> {
+    let running = Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    for _ in 0..600 {
+        if load::requests(address, 1, 1).is_ok() {
+            return Ok(Pair { name, running, address, full: Vec::new(), paced: Vec::new() });
+        }
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    Err(io::Error::other(format!("{name} did not answer within a minute")))
+}
+
+const OBJECTS: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: default}
+spec:
+  gatewayClassName: mesh
+  listeners: [{name: http, protocol: HTTP, port: LISTEN}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: bench, namespace: default}
+spec:
+  parentRefs: [{name: edge}]
+  rules:
+    - matches: [{path: {type: PathPrefix, value: /bench}}]
+      backendRefs: [{name: web, port: 80}]
+---
+apiVersion: local.mesh.io/v1alpha1
+kind: Process
+metadata: {name: web, namespace: default, labels: {app: web}}
+spec:
+  command: [taskset, -c, \"1\", BENCH, origin, \"127.0.0.1:WEB\"]
+  ports: [{name: http, containerPort: WEB}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: default}
+spec: {selector: {app: web}, ports: [{port: 80, targetPort: http, appProtocol: http}]}
+";
+
+const ENVOY: &str = "\
+static_resources:
+  listeners:
+  - address: {socket_address: {address: 127.0.0.1, port_value: LISTEN}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          \"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: outer
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+          route_config:
+            virtual_hosts: [{name: all, domains: ['*'], routes: [{match: {prefix: /bench}, route: {cluster: inner}}]}]
+  - address: {socket_address: {address: 127.0.0.1, port_value: INNER}}
+    filter_chains:
+    - transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          require_client_certificate: true
+          common_tls_context: &tls
+            alpn_protocols: [h2]
+            tls_certificates: [{certificate_chain: {filename: CERT}, private_key: {filename: KEY}}]
+            validation_context: {trusted_ca: {filename: CERT}}
+      filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          \"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: inner
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+          route_config:
+            virtual_hosts: [{name: all, domains: ['*'], routes: [{match: {prefix: /}, route: {cluster: origin}}]}]
+  clusters:
+  - name: inner
+    connect_timeout: 5s
+    type: STATIC
+    load_assignment:
+      cluster_name: inner
+      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: INNER}}}}]}]
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {http2_protocol_options: {}}
+    transport_socket:
+      name: envoy.transport_sockets.tls
+      typed_config:
+        \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+        common_tls_context: *tls
+  - name: origin
+    connect_timeout: 5s
+    type: STATIC
+    load_assignment:
+      cluster_name: origin
+      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ORIGIN}}}}]}]
+";
