@@ -7,6 +7,7 @@ mod clock;
 mod cluster;
 mod config;
 mod controller;
+mod cut;
 mod gap;
 mod golang;
 mod images;
@@ -99,6 +100,8 @@ fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
         "suite" => suite::quick(config, &Arguments::read(words, suite::OPTIONS)?),
         "meshed" => meshed::run(config, &Arguments::read(words, meshed::OPTIONS)?),
         "workloads" => workloads::run(config, &Arguments::read(words, workloads::OPTIONS)?),
+        // A program of a trial, in the cluster's network.
+        "cut" => cut::run(&Arguments::read(words, cut::OPTIONS)?),
         "trials" => trials::run(config, &Arguments::read(words, trials::OPTIONS)?),
         "test" => suite::once(config),
         "tool" => tool(config, words),

@@ -12,6 +12,7 @@ mod gateways;
 mod history;
 mod killed;
 mod scene;
+mod writes;
 
 use scene::Scene;
 
@@ -31,6 +32,7 @@ const TRIALS: &[(&str, Trial)] = &[
     ("an API server that has forgotten", history::forgotten),
     ("a controller that is killed at writes", killed::controller),
     ("a leader that is killed", killed::leader),
+    ("a controller that is killed at every write", writes::every),
     // The parts of the cluster itself do not all recover from it.
     ("a state that was put back", history::put_back),
 ];

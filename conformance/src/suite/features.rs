@@ -134,10 +134,12 @@ fn sources(folder: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Names of features by their symbols: `SupportX FeatureName = "X"`.
+/// Names of features by their symbols: `SupportX FeatureName = "X"`, some without the type.
 fn names(source: &str) -> BTreeMap<&str, String> {
-    let pairs = source.lines().filter_map(|line| line.trim().split_once(" FeatureName = "));
-    pairs.map(|(symbol, value)| (symbol.trim(), value.trim().trim_matches('"').to_owned())).collect()
+    let constants = source.lines().map(str::trim).filter(|line| line.starts_with("Support"));
+    let pairs = constants.filter_map(|line| line.split_once(" = \""));
+    let symbol = |left: &'_ str| left.split_whitespace().next().map_or(0, str::len);
+    pairs.map(|(left, value)| (&left[..symbol(left)], value.trim_end_matches('"').to_owned())).collect()
 }
 
 /// The symbols that each test of gateways names in its list of features.
@@ -162,9 +164,11 @@ mod tests {
 
     #[test]
     fn the_tests_of_a_feature_are_read_from_go() {
-        let features = "const (\n\t// It does.\n\tSupportGateway FeatureName = \"Gateway\"\n\tSupportX FeatureName = \"X\"\n)";
+        let features = "const (\n\t// It does.\n\tSupportGateway FeatureName = \"Gateway\"\n\tSupportX FeatureName = \"X\"\n\
+                        \tSupportY = \"Y\"\n)";
         let names = names(features);
         assert_eq!(names.get("SupportX").map(String::as_str), Some("X"));
+        assert_eq!(names.get("SupportY").map(String::as_str), Some("Y"));
         let source = "var A = confsuite.ConformanceTest{\n\tShortName: \"A\",\n\tFeatures: []features.FeatureName{\n\
                       \t\tfeatures.SupportGateway,\n\t\tfeatures.SupportX,\n\t},\n}\n\
                       var B = confsuite.ConformanceTest{\n\tShortName: \"B\",\n\tFeatures: []features.FeatureName{\n\
