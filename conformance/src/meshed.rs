@@ -1,6 +1,8 @@
 //! What proxies and policies do to real pods, be it sidecars or the node's proxy: who may call whom, which ways around
 //! the proxy are closed, and what goes on as without a mesh. Each case is one call from one pod, with the outcome that it must have.
 
+mod tokens;
+
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -257,6 +259,7 @@ fn judge(place: &Place, mode: Mode, cases: &[Case]) -> anyhow::Result<()> {
         Mode::Sidecar => {
             note("the node itself does not enter", from_node(place, 8080));
             note("a job completes", job(place));
+            note("tokens that are copied or made up get no certificate", tokens::refused(place));
             note(
                 "where pod security forbids a sidecar, the pod is refused with the reason",
                 restricted(place),
