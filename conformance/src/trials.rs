@@ -12,6 +12,7 @@ mod gateways;
 mod history;
 mod killed;
 mod scene;
+mod webhook;
 mod writes;
 
 use scene::Scene;
@@ -28,6 +29,8 @@ const TRIALS: &[(&str, Trial)] = &[
     ("a gateway that another controller takes over", gateways::taken_over),
     ("certificates that break", certificates::broken),
     ("an object that older definitions let through", history::let_through),
+    ("a webhook under hostile questions", webhook::hostile),
+    ("a webhook that is away", webhook::away),
     ("an API server that is killed", killed::api_server),
     ("an API server that has forgotten", history::forgotten),
     ("a controller that is killed at writes", killed::controller),
