@@ -35,6 +35,7 @@ pub mod svid;
 mod text;
 pub mod tls;
 mod trust;
+pub mod workload_api;
 
 pub use authority::{Authority, AuthorityError, Policy};
 pub use key::{PrivateKey, PublicKey};

@@ -161,6 +161,11 @@ impl TrustBundle {
         self.roots.iter().map(|root| &root.der)
     }
 
+    /// The root certificates that are valid at this moment or will be.
+    pub(crate) fn unexpired(&self, now: SystemTime) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.roots.iter().filter(move |root| now <= root.not_after).map(|root| &root.der)
+    }
+
     /// The number of the last change.
     pub fn sequence(&self) -> u64 {
         self.sequence

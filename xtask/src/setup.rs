@@ -21,10 +21,16 @@ const PROGRAMS: &[(&str, &str)] = &[
 /// Where Debian puts programs.
 const FOLDERS: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-/// The receiver that traces are tested against, independent of our own encoder; the engine of Helm 4.2.3; and a
-/// WebSocket server of another make.
-const PYPI: &[&str] =
-    &["opentelemetry-proto==1.45.2", "protobuf", "grpcio", "helm-python-sdk==0.2.2", "websockets==15.0.1"];
+/// The receiver that traces are tested against, independent of our own encoder; the engine of Helm 4.2.3; a WebSocket
+/// server and a client of the SPIFFE Workload API, both of another make.
+const PYPI: &[&str] = &[
+    "opentelemetry-proto==1.45.2",
+    "protobuf",
+    "grpcio",
+    "helm-python-sdk==0.2.2",
+    "websockets==15.0.1",
+    "spiffe==0.3.2",
+];
 
 /// Envoy's messages. The package has older messages of OpenTelemetry in it, so it comes first and is overwritten.
 const PYPI_FIRST: &str = "xds-protos==1.85.0";

@@ -4,6 +4,8 @@
 mod csr;
 mod handshake;
 mod pki;
+mod public_client;
 mod refusals;
 mod rotation;
 mod store;
+mod workload_api;
