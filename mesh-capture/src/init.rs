@@ -59,8 +59,10 @@ fn leash() -> io::Result<Packets> {
 
 fn broker() -> io::Result<()> {
     let control = leash()?;
-    let Some((Order::Open { hidden, listeners, port }, passed)) = hear(&control)? else { return Ok(()) };
-    let mut opened = match open(&hidden, listeners.max(1), port) {
+    let Some((Order::Open { hidden, listeners, port, shown }, passed)) = hear(&control)? else {
+        return Ok(());
+    };
+    let mut opened = match open((&hidden, &shown), listeners.max(1), port) {
         Ok(opened) => opened,
         Err(refusal) => return say(&control, &refusal.answer(), &[]),
     };
@@ -90,10 +92,10 @@ struct Opened {
 }
 
 /// Makes the namespaces and all that is in them before the application starts.
-fn open(hidden: &[PathBuf], listeners: usize, port: u16) -> Result<Opened, Refusal> {
+fn open((hidden, shown): (&[PathBuf], &[PathBuf]), listeners: usize, port: u16) -> Result<Opened, Refusal> {
     namespaces::enter()?;
     let file = mounts::bind()?;
-    mounts::hide(hidden)?;
+    mounts::hide(hidden, shown)?;
     let ipv6 = super::link::prepare().map_err(Refusal::of("set up loopback"))?;
     // A read-only /proc/sys only means that ports below 1024 stay closed to an unprivileged application.
     let _ = super::link::open_low_ports();

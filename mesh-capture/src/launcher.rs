@@ -119,7 +119,7 @@ impl Launcher {
     /// # Errors
     /// As [`Self::spawn`].
     pub async fn is_supported(&self) -> Result<(), LaunchError> {
-        let (mut child, opened) = self.open(1, Vec::new()).await?;
+        let (mut child, opened) = self.open(1, (Vec::new(), Vec::new())).await?;
         drop(opened);
         // It ends by itself now; waiting keeps the process table clean.
         tokio::time::timeout(PATIENCE, child.wait())
@@ -134,7 +134,7 @@ impl Launcher {
     /// # Errors
     /// Namespaces are not allowed here, or the program does not run; nothing is left behind.
     pub async fn spawn(&self, spec: WorkloadSpec) -> Result<Launched, LaunchError> {
-        let (mut child, opened) = self.open(spec.listeners, spec.hidden).await?;
+        let (mut child, opened) = self.open(spec.listeners, (spec.hidden, spec.shown)).await?;
         let hosts = HostsFile::new(opened.hosts.into());
         hosts.replace(&spec.hosts).map_err(LaunchError::Hosts)?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
@@ -155,13 +155,17 @@ impl Launcher {
         })
     }
 
-    async fn open(&self, listeners: usize, hidden: Vec<PathBuf>) -> Result<(Child, Opened), LaunchError> {
+    async fn open(
+        &self,
+        listeners: usize,
+        (hidden, shown): (Vec<PathBuf>, Vec<PathBuf>),
+    ) -> Result<(Child, Opened), LaunchError> {
         let (control, far) = Packets::pair().map_err(LaunchError::Helper)?;
         let (demands, supervisor) = Packets::pair().map_err(LaunchError::Helper)?;
         let child = self.start_broker(far.into()).map_err(LaunchError::Helper)?;
         let control = AsyncPackets::new(control).map_err(LaunchError::Helper)?;
         let demands = AsyncPackets::new(demands).map_err(LaunchError::Helper)?;
-        let order = Order::Open { hidden, listeners, port: OUTBOUND_PORT };
+        let order = Order::Open { hidden, listeners, port: OUTBOUND_PORT, shown };
         let talk = async {
             say_to(&control, &order, &[supervisor.as_fd()]).await?;
             hear_from::<Answer>(&control).await

@@ -22,7 +22,7 @@
 //!     runtime.block_on(async {
 //!         let program = Program { argv: vec!["curl".into(), "http://reviews".into()], cwd: "/".into(), env: [("PATH".into(), "/usr/bin".into())].into() };
 //!         let hosts = vec![([240, 0, 0, 10].into(), vec!["reviews".to_owned()])];
-//!         let spec = WorkloadSpec { hidden: Vec::new(), hosts, listeners: 1, name: "client".to_owned(), program };
+//!         let spec = WorkloadSpec { hidden: Vec::new(), hosts, listeners: 1, name: "client".to_owned(), program, shown: Vec::new() };
 //!         let mut launched = Launcher::new().spawn(spec).await.expect("namespaces are allowed");
 //!         let listener = tokio::net::TcpListener::from_std(launched.outbound.remove(0)).expect("a runtime");
 //!         let (stream, _) = listener.accept().await.expect("the connection that curl makes");

@@ -29,4 +29,6 @@ pub struct WorkloadSpec {
     pub name: String,
     /// What is run.
     pub program: Program,
+    /// Folders below hidden ones that are there for this workload all the same, to be read. They must exist.
+    pub shown: Vec<PathBuf>,
 }

@@ -21,7 +21,7 @@ pub(super) enum Order {
     /// Redirect datagrams to this service to a socket, and open it.
     Capture { service: SocketAddr },
     /// Make the namespaces; the descriptor is the supervisor's end.
-    Open { hidden: Vec<PathBuf>, listeners: usize, port: u16 },
+    Open { hidden: Vec<PathBuf>, listeners: usize, port: u16, shown: Vec<PathBuf> },
     /// Redirect datagrams to this service no longer.
     Release { service: SocketAddr },
     /// Make sockets for connections.

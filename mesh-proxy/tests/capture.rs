@@ -135,6 +135,7 @@ mod stage {
             listeners: 1,
             name: "test".to_owned(),
             program,
+            shown: Vec::new(),
         }
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod addresses;
 pub(crate) mod control;
 pub(crate) mod gateways;
 pub(crate) mod ground;
+pub(crate) mod identity;
 pub(crate) mod load;
 pub(crate) mod member;
 pub(crate) mod mesh;

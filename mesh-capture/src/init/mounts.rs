@@ -5,13 +5,16 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use super::Refusal;
 
 /// A resolver that is not there, or the proxy's: a name that the hosts file lacks fails at once instead of waiting
 /// for a server that this namespace cannot reach.
 const RESOLVER: &str = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n";
+
+/// Of what is mounted, nothing is run and no device works.
+const QUIET: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
 /// Puts both files in place and gives the hosts file, empty and open for writing. They live in a file system of memory that is
 /// mounted nowhere afterwards, so that nothing needs to be cleaned up.
@@ -34,14 +37,40 @@ pub(super) fn bind() -> Result<OwnedFd, Refusal> {
     Ok(hosts)
 }
 
-/// Puts an empty folder in the place of each of these. The workload has no right to take it away again.
-pub(super) fn hide(folders: &[PathBuf]) -> Result<(), Refusal> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+/// Puts a folder in the place of each of these in which there is nothing but what is to be shown. The workload has no
+/// right to take it away again.
+pub(super) fn hide(folders: &[PathBuf], shown: &[PathBuf]) -> Result<(), Refusal> {
     for folder in folders.iter().filter(|folder| folder.is_dir()) {
-        rustix::mount::mount("tmpfs", folder, "tmpfs", flags, c"size=4k,mode=755")
+        let below = shown.iter().filter(|path| path.starts_with(folder) && *path != folder);
+        // Taken while it can still be seen.
+        let taken = below.map(|path| Ok((path, take(path)?))).collect::<io::Result<Vec<_>>>();
+        let taken = taken.map_err(Refusal::of("take a folder that is to be shown"))?;
+        rustix::mount::mount("tmpfs", folder, "tmpfs", QUIET, c"size=4k,mode=755")
             .map_err(Refusal::of("hide a folder"))?;
+        for (path, tree) in taken {
+            show(path, tree).map_err(Refusal::of("show a folder"))?;
+        }
+        seal(folder).map_err(Refusal::of("seal what hides a folder"))?;
     }
     Ok(())
+}
+
+/// A mount of a folder that is nowhere yet.
+fn take(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    Ok(rustix::mount::open_tree(rustix::fs::CWD, path, flags)?)
+}
+
+fn show(path: &Path, tree: OwnedFd) -> io::Result<()> {
+    std::fs::create_dir_all(path)?;
+    let from_descriptor = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(tree, "", rustix::fs::CWD, path, from_descriptor)?;
+    seal(path)
+}
+
+/// Lets nothing be written in a mount.
+fn seal(path: &Path) -> io::Result<()> {
+    Ok(rustix::mount::mount_remount(path, MountFlags::BIND | MountFlags::RDONLY | QUIET, c"")?)
 }
 
 /// Mounts over the first folder that exists; only this process sees it, and only until the end of [`bind`].

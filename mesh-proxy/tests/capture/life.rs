@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     ("the_application_cannot_leave_the_capture", confined),
     ("the_application_has_the_rights_of_a_restricted_pod_and_no_more", rights),
     ("a_hidden_folder_is_empty_for_the_application_only", hidden),
+    ("what_is_shown_of_a_hidden_folder_can_be_read_and_not_changed", shown),
     ("an_exit_code_is_reported_and_a_restart_keeps_the_listener", restart),
     ("a_program_that_does_not_exist_is_named", not_started),
     ("stop_asks_first_and_leaves_no_process", stop),
@@ -73,6 +74,33 @@ fn hidden() {
         let outside = std::fs::read_dir(&folder).unwrap().count();
         std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!((text.as_str(), outside), ("done\n", 1));
+    });
+}
+
+fn shown() {
+    run(async {
+        let folder = std::env::temp_dir().join(format!("mesh-shown-{}", std::process::id()));
+        let (own, other) = (folder.join("a/own"), folder.join("a/other"));
+        std::fs::create_dir_all(&own).unwrap();
+        std::fs::create_dir_all(&other).unwrap();
+        std::fs::write(own.join("mine"), "text\n").unwrap();
+        let mut spec = workload(&[], &[]);
+        spec.hidden = vec![folder.clone()];
+        spec.shown = vec![own.clone(), "/elsewhere".into()];
+        let script = "umount $0/a/own 2>/dev/null; ls -A $0/a; cat $0/a/own/mine
+            (echo x > $0/a/own/new || mkdir $0/a/other) 2>/dev/null && echo changed; echo done";
+        spec.program.argv = ["/bin/sh".into(), "-c".into(), script.into(), folder.clone().into()].into();
+        let mut launched = Launcher::new().spawn(spec.clone()).await.unwrap();
+        let text = output(&mut launched).await;
+        // What is written outside is seen inside.
+        std::fs::write(own.join("mine"), "more\n").unwrap();
+        launched.process.restart().await.unwrap();
+        let again = output(&mut launched).await;
+        spec.shown = vec![folder.join("a/none")];
+        let error = Launcher::new().spawn(spec).await.unwrap_err();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!((text.as_str(), again.as_str()), ("own\ntext\ndone\n", "own\nmore\ndone\n"));
+        assert!(error.to_string().contains("take a folder that is to be shown"), "{error}");
     });
 }
 

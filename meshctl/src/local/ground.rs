@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use mesh_model::{AppProtocol, Mesh, Transport};
@@ -51,17 +52,19 @@ impl DialApplication for Inside {
     }
 }
 
-/// Starts a program in namespaces of its own.
+/// Starts a program in namespaces of its own, where it sees these of our folders and no others.
 pub(crate) async fn captured(
     name: &str,
     namespace: &str,
     program: Program,
+    shown: Vec<PathBuf>,
     mesh: &Mesh,
 ) -> Result<Ground, String> {
     let hosts = names::hosts(mesh, namespace);
-    // The socket of `meshctl status` is there: applications are not told what the mesh does.
+    // The socket of `meshctl status` is there, and those of the other replicas: applications are not told what the mesh
+    // does, nor are they anybody else.
     let hidden = vec![crate::config::runtime_folder()];
-    let spec = WorkloadSpec { hidden, hosts, listeners: 1, name: name.to_owned(), program };
+    let spec = WorkloadSpec { hidden, hosts, listeners: 1, name: name.to_owned(), program, shown };
     let launched = Launcher::new().spawn(spec).await.map_err(|error| error.to_string())?;
     echo(name, launched.stdout);
     echo(name, launched.stderr);

@@ -58,6 +58,7 @@ impl Mesh {
             control,
             capture: options.capture.0,
             folder,
+            sockets: super::identity::folders(),
             telemetry: options.telemetry.clone(),
             changed: Notify::new(),
         };

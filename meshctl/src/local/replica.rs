@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::control::ControlPlane;
 use super::ground::{self, Capture, Ground};
+use super::identity::IdentitySocket;
 use super::member::Member;
 use super::names;
 use super::program::wanted;
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) capture: Capture,
     /// The folder that relative paths begin at.
     pub(crate) folder: PathBuf,
+    /// Where the sockets are at which programs get their identities.
+    pub(crate) sockets: PathBuf,
     /// What every proxy tells.
     pub(crate) telemetry: Telemetry,
     /// Told when a replica's state changes.
@@ -139,7 +142,8 @@ impl Life {
 
     /// One life, until it is stopped or loses its ground.
     async fn once(&self, stop: &CancellationToken) -> Result<(), String> {
-        let Ground { mut app, dialer, outbound, hosts, broker } = self.ground().await?;
+        let socket = self.socket();
+        let Ground { mut app, dialer, outbound, hosts, broker } = self.ground(socket.as_ref()).await?;
         let mut options =
             ProxyOptions::new(self.order.name(), self.member.mesh.clone(), self.member.tls.clone());
         options.application = dialer.clone();
@@ -180,12 +184,26 @@ impl Life {
         if stop.is_cancelled() { Ok(()) } else { Err("its namespaces are gone".to_owned()) }
     }
 
-    async fn ground(&self) -> Result<Ground, String> {
+    /// The program runs without one, too.
+    fn socket(&self) -> Option<IdentitySocket> {
+        let Shared { control, sockets, .. } = &*self.shared;
+        let opened = IdentitySocket::open(sockets, &self.order.address.to_string(), &self.member, control);
+        let told = |error: &std::io::Error| {
+            tracing::warn!(%error, replica = self.order.name(), "the workload API is not served");
+        };
+        opened.inspect_err(told).ok()
+    }
+
+    async fn ground(&self, socket: Option<&IdentitySocket>) -> Result<Ground, String> {
         let mesh = self.shared.control.view.borrow().mesh.clone();
         let (name, namespace) = (self.order.name(), &self.order.process.namespace);
-        let program = wanted(&self.order.object, &self.shared.folder, BTreeMap::new());
+        let variables = socket.map(IdentitySocket::variable).into_iter().collect();
+        let program = wanted(&self.order.object, &self.shared.folder, variables);
         match self.shared.capture {
-            Capture::Namespaces => ground::captured(&name, namespace, program, &mesh).await,
+            Capture::Namespaces => {
+                let shown = socket.map(|socket| socket.folder().to_owned()).into_iter().collect();
+                ground::captured(&name, namespace, program, shown, &mesh).await
+            }
             Capture::Ports => {
                 ground::plain(&name, namespace, program, &mesh).map_err(|error| error.to_string())
             }
