@@ -8,6 +8,7 @@ mod container;
 pub(crate) mod probes;
 mod review;
 mod template;
+mod workload_api;
 
 use mesh_model::{SpiffeId, TrustDomain};
 use serde_json::{Map, Value, json};
@@ -17,6 +18,7 @@ use mesh_objects::meta::TextMap;
 
 pub use review::{Question, answer};
 pub use template::{Refused, inject_object};
+pub use workload_api::WORKLOAD_API;
 
 /// The label that says how a pod, or the pods of a namespace, belong to the mesh: `sidecar`, `node` or `none`.
 pub const MODE: &str = "mesh.io/mode";
@@ -102,9 +104,12 @@ pub fn decide(pod: &Value, namespace: &TextMap, settings: &Injection) -> Decisio
     if spec["hostNetwork"] == Value::Bool(true) {
         return Decision::Leave(Because::HostNetwork);
     }
-    match refusal(spec, namespace) {
-        Some(why) => Decision::Refuse(why),
-        None => Decision::Inject(Box::new(inject(pod, settings))),
+    if let Some(why) = refusal(spec, namespace) {
+        return Decision::Refuse(why);
+    }
+    match workload_api::socket(pod) {
+        Err(why) => Decision::Refuse(why),
+        Ok(socket) => Decision::Inject(Box::new(inject(pod, settings, socket.as_deref()))),
     }
 }
 
@@ -186,21 +191,28 @@ pub(crate) fn containers(spec: &Value) -> impl Iterator<Item = &Value> {
     ["initContainers", "containers"].into_iter().flat_map(|list| spec[list].as_array().into_iter().flatten())
 }
 
-fn inject(pod: &Value, settings: &Injection) -> Value {
+/// The pod with its sidecar, which serves applications at this socket.
+fn inject(pod: &Value, settings: &Injection, socket: Option<&str>) -> Value {
     let mut pod = pod.clone();
     pod["metadata"]["annotations"][INJECTED] = json!(settings.revision);
     let spec = &mut pod["spec"];
     let mut asked = Map::new();
     for list in ["initContainers", "containers"] {
         let all = spec[list].as_array_mut().into_iter().flatten();
-        all.for_each(|container| probes::redirect(container, &mut asked));
+        for container in all {
+            probes::redirect(container, &mut asked);
+            if socket.is_some() {
+                workload_api::offer(container);
+            }
+        }
     }
     let later = spec["initContainers"].as_array_mut().map(std::mem::take).unwrap_or_default();
     // The first to start: every other container, init containers too, finds its network captured and served.
-    let first = [container::init(settings), container::proxy(settings, asked)];
+    let first = [container::init(settings), container::proxy(settings, asked, socket)];
     spec["initContainers"] = first.into_iter().chain(later).collect();
     let mut volumes = spec["volumes"].as_array_mut().map(std::mem::take).unwrap_or_default();
     volumes.extend(container::volumes());
+    volumes.extend(socket.map(|_| workload_api::volume()));
     spec["volumes"] = volumes.into();
     pod
 }

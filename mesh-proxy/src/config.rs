@@ -73,6 +73,9 @@ pub struct Config {
     /// Questions about the application that are asked for the kubelet, by their place below `/probe/` of the metrics port.
     #[serde(default)]
     pub probes: Probes,
+    /// The socket at which applications get the proxy's identity under a key of their own (SPIFFE Workload API), if they
+    /// are to. Whoever can open it is taken for the workload.
+    pub workload_api: Option<PathBuf>,
     /// Which requests are logged; all at gateways, errors at sidecars unless said.
     pub access_log: Option<Level>,
     /// How the proxy drains.
@@ -333,7 +336,7 @@ mod tests {
             "identity": "spiffe://cluster.local/ns/service-mesh-system/sa/service-mesh-controller",
             "roots": "/roots.pem", "token": "/token"
         },
-        "state": {"directory": "/state"},
+        "state": {"directory": "/state"}, "workloadApi": "/run/api.sock",
         "sidecar": {
             "namespace": "shop", "name": "reviews-v1",
             "inbound": [{"listen": "127.0.0.1:9080", "application": "127.0.0.1:8080"}],

@@ -1,6 +1,7 @@
 //! The proxy's link to its controller: identity by certificate requests, configuration by delta ADS, and both
 //! kept on disk, so that a proxy starts without a controller. It decides nothing about traffic.
 
+pub mod applications;
 mod kept;
 mod link;
 mod staging;

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use mesh_proxy::admin::{Admin, Surface, serve};
 use mesh_proxy::capture::nft::{Inbound, Rules};
 use mesh_proxy::config::Config;
-use mesh_proxy::control::Control;
+use mesh_proxy::control::{Control, applications};
 use mesh_proxy::proxy::Proxy;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -93,6 +93,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     runtime.block_on(async {
         let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let control = Control::start(config.control(&telemetry))?;
+        if let Some(socket) = &config.workload_api {
+            applications::serve(socket, &config.controller.to_reach(), &control.identity);
+        }
         let proxy = Proxy::start(config.proxy(&control, telemetry.clone()))?;
         for finding in proxy.findings() {
             tracing::error!(%finding, "a port cannot be opened");

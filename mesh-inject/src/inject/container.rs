@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{HEALTH_PORT, INBOUND_PORT, INIT, Injection, OUTBOUND_PORT, USER};
+use super::{HEALTH_PORT, INBOUND_PORT, INIT, Injection, OUTBOUND_PORT, USER, workload_api};
 use crate::pods::SIDECAR;
 use mesh_provision::{AUDIENCE, ROOTS, ROOTS_FILE, ROOTS_KEY, STATE_FOLDER, TOKEN_FILE};
 
@@ -35,8 +35,15 @@ pub(super) fn init(settings: &Injection) -> Value {
     })
 }
 
-/// The proxy, which starts before the application and ends after it, with the questions that it asks for the kubelet.
-pub(super) fn proxy(settings: &Injection, probes: Map<String, Value>) -> Value {
+/// The proxy, which starts before the application and ends after it, with the questions that it asks for the kubelet
+/// and the socket at which it serves applications.
+pub(super) fn proxy(settings: &Injection, probes: Map<String, Value>, socket: Option<&str>) -> Value {
+    let mut mounts = vec![
+        json!({ "name": "mesh-roots", "mountPath": folder(ROOTS_FILE), "readOnly": true }),
+        json!({ "name": "mesh-state", "mountPath": folder(STATE_FOLDER) }),
+        json!({ "name": "mesh-token", "mountPath": folder(TOKEN_FILE), "readOnly": true }),
+    ];
+    mounts.extend(socket.map(|_| workload_api::mount()));
     let field =
         |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
     let probe = |path: &str, period: u32, failures: u32| {
@@ -52,7 +59,7 @@ pub(super) fn proxy(settings: &Injection, probes: Map<String, Value>) -> Value {
         "image": settings.image,
         "restartPolicy": "Always",
         // The kubelet puts the variables in.
-        "args": ["--config-text", config(settings, probes).to_string()],
+        "args": ["--config-text", config(settings, probes, socket).to_string()],
         "env": [
             field("POD_NAME", "metadata.name"),
             field("POD_NAMESPACE", "metadata.namespace"),
@@ -72,11 +79,7 @@ pub(super) fn proxy(settings: &Injection, probes: Map<String, Value>) -> Value {
             "runAsUser": USER,
             "seccompProfile": { "type": "RuntimeDefault" },
         },
-        "volumeMounts": [
-            { "name": "mesh-roots", "mountPath": folder(ROOTS_FILE), "readOnly": true },
-            { "name": "mesh-state", "mountPath": folder(STATE_FOLDER) },
-            { "name": "mesh-token", "mountPath": folder(TOKEN_FILE), "readOnly": true },
-        ],
+        "volumeMounts": mounts,
     })
 }
 
@@ -93,7 +96,7 @@ pub(super) fn volumes() -> [Value; 3] {
     ]
 }
 
-fn config(settings: &Injection, probes: Map<String, Value>) -> Value {
+fn config(settings: &Injection, probes: Map<String, Value>, socket: Option<&str>) -> Value {
     let domain = &settings.trust_domain;
     json!({
         "name": "$(POD_NAME).$(POD_NAMESPACE)",
@@ -114,6 +117,7 @@ fn config(settings: &Injection, probes: Map<String, Value>) -> Value {
             "outbound": [{ "listen": format!("[::]:{OUTBOUND_PORT}") }],
         },
         "probes": probes,
+        "workloadApi": socket,
         // The application has ended before, so nobody is to be warned.
         "drain": { "lameDuckSeconds": 0, "deadlineSeconds": DEADLINE },
     })
