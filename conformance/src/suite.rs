@@ -151,7 +151,10 @@ pub(crate) fn once(config: &Config) -> anyhow::Result<()> {
         }
         others.push(meshed::check(config, &place));
         others.push(meshed::on_node(config, &place));
-        others.push(workloads::check(config, &place, ("sidecar", ROLLOUTS)));
+        for mode in ["sidecar", "node"] {
+            let checked = workloads::check(config, &place, (mode, ROLLOUTS));
+            others.push(checked.with_context(|| format!("workloads, mode {mode}")));
+        }
         // The last one leaves a cluster that is not what it was.
         others.push(trials::all(&place, ""));
         Ok(results)
