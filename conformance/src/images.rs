@@ -18,7 +18,7 @@ pub(crate) const PAUSE: &str = "conformance.invalid/pause:1";
 pub(crate) const COREDNS: &str = "conformance.invalid/coredns:1.15.0";
 
 /// Names that the suite's manifests use.
-const ECHO_BASIC: &[&str] = &[
+pub(crate) const ECHO_BASIC: &[&str] = &[
     "registry.k8s.io/gateway-api/conformance/echo-basic:v0.1.0",
     "registry.k8s.io/gateway-api/conformance/echo-basic:v0.2.0",
 ];

@@ -5,9 +5,10 @@ use crate::arguments::Arguments;
 use crate::clock::Stopwatch;
 use crate::cluster::Place;
 use crate::config::Config;
-use crate::say;
+use crate::{images, say};
 
 mod certificates;
+mod experimental;
 mod gateways;
 mod history;
 mod killed;
@@ -21,12 +22,18 @@ pub(crate) const OPTIONS: &[&str] = &["name", "only"];
 
 type Trial = fn(&Scene<'_>) -> anyhow::Result<()>;
 
+/// How the names of trials begin that need the experimental definitions; elsewhere there is nothing to try.
+pub(crate) const EXPERIMENTAL: &str = "experimental: ";
+
 /// Every trial, by the words of `--only`. Those that kill come last.
 const TRIALS: &[(&str, Trial)] = &[
     ("ports that share a place without privileges", gateways::ports),
     ("replicas, node ports and load balancers", gateways::exposure),
     ("proxies in the network of their node", gateways::host_network),
     ("a gateway that another controller takes over", gateways::taken_over),
+    ("experimental: sessions", experimental::sessions),
+    ("experimental: routes that name no gateway", experimental::default_gateways),
+    ("experimental: addresses for the cluster alone", experimental::routability),
     ("certificates that break", certificates::broken),
     ("an object that older definitions let through", history::let_through),
     ("a webhook under hostile questions", webhook::hostile),
@@ -45,15 +52,19 @@ const TRIALS: &[(&str, Trial)] = &[
 /// # Errors
 /// Names what failed; the others are tried all the same.
 pub(crate) fn run(config: &Config, given: &Arguments) -> anyhow::Result<()> {
-    all(&given.place(config), given.get("only").unwrap_or_default())
+    let place = given.place(config);
+    images::load(&place, &images::of_gateways(config)?)?;
+    all(&place, given.get("only").unwrap_or_default())
 }
 
-/// As [`run`], in this cluster.
+/// As [`run`], in this cluster, whose runtime has the images of gateways' backends.
 ///
 /// # Errors
 /// Names what failed.
 pub(crate) fn all(place: &Place, only: &str) -> anyhow::Result<()> {
-    let chosen: Vec<_> = TRIALS.iter().filter(|(name, _)| name.contains(only)).collect();
+    let experimental = experimental::are_there(place)?;
+    let fits = |name: &str| experimental || !name.starts_with(EXPERIMENTAL);
+    let chosen: Vec<_> = TRIALS.iter().filter(|(name, _)| name.contains(only) && fits(name)).collect();
     anyhow::ensure!(!chosen.is_empty(), "no trial's name holds {only:?}");
     let mut failed = Vec::new();
     for (name, trial) in chosen {

@@ -11,7 +11,7 @@ use crate::cluster::{Channel, Place};
 use crate::config::Config;
 use crate::controller::{self, Names};
 use crate::images::Profile;
-use crate::{images, say};
+use crate::{images, say, trials};
 
 /// Options of the matrix.
 pub(crate) const OPTIONS: &[&str] = &["times", "channel"];
@@ -48,7 +48,12 @@ pub(crate) fn run(config: &Config, given: &Arguments) -> anyhow::Result<()> {
             let gateways = round.gateways(is_usual);
             // Other names change nothing of the mesh, whose name is fixed.
             let mesh = if is_usual { round.mesh() } else { Ok(()) };
-            gateways.and(mesh)
+            // What the suite has no tests for is tried by our own.
+            let others = match channel {
+                Channel::Experimental => trials::all(&place, trials::EXPERIMENTAL),
+                _ => Ok(()),
+            };
+            gateways.and(mesh).and(others)
         });
         if let Err(error) = outcome {
             let title = format!("{} definitions, class {}", channel.name(), kind.names.class);

@@ -1,0 +1,168 @@
+//! Features of the experimental definitions that no test of the suite is about.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+
+use super::scene::{LIMIT, Scene};
+use crate::cluster::{Place, inside, kubectl};
+use crate::step::{output, wait_for};
+
+/// Three pods that say which one they are, and routes to them: with a session by a cookie, by a header, and without.
+const BACKENDS: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: trial}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: echo
+        image: ECHO
+        env:
+        - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+        - {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+        readinessProbe: {httpGet: {port: 3000, path: /}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: trial}
+spec: {selector: {app: web}, ports: [{port: 80, targetPort: 3000}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web, namespace: trial}
+spec:
+  parentRefs: [{name: edge}]
+  rules:
+  - matches: [{path: {value: /cookie}}]
+    backendRefs: [{name: web, port: 80}]
+    sessionPersistence: {type: Cookie, cookie: {name: kept}}
+  - matches: [{path: {value: /header}}]
+    backendRefs: [{name: web, port: 80}]
+    sessionPersistence: {type: Header, header: {name: x-session}}
+  - matches: [{path: {value: /none}}]
+    backendRefs: [{name: web, port: 80}]
+";
+
+/// A gateway for routes that name none, and one of those.
+const DEFAULTS: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: usual, namespace: trial}
+spec:
+  gatewayClassName: mesh
+  defaultScope: All
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: nameless, namespace: trial}
+spec:
+  useDefaultGateways: All
+  rules:
+  - matches: [{path: {value: /nameless}}]
+    filters: [{type: RequestRedirect, requestRedirect: {hostname: trial.test, statusCode: 302}}]
+";
+
+/// A gateway that only the cluster is to reach.
+const INTERNAL: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: internal, namespace: trial}
+spec:
+  gatewayClassName: mesh
+  addresses: [{type: IPAddress, routability: Cluster}]
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+";
+
+/// Whether the definitions of the cluster have these features.
+pub(super) fn are_there(place: &Place) -> anyhow::Result<bool> {
+    let name = "gateways.gateway.networking.k8s.io";
+    let path =
+        "jsonpath={.spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.defaultScope.type}";
+    Ok(!kubectl(place, &["get", "crd", name, "-o", path])?.is_empty())
+}
+
+/// Requests of one client stay with one pod for as long as it is there, by cookie and by header (GEP-1619).
+pub(super) fn sessions(scene: &Scene<'_>) -> anyhow::Result<()> {
+    scene.apply(&BACKENDS.replace("ECHO", crate::images::ECHO_BASIC[0]))?;
+    scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=120s"])?;
+    let begin = |path: &str| wait_for(path, LIMIT, || ask(scene, path, &[]));
+    begin("/none")?;
+    let without = pods(scene, "/none", &[])?;
+    ensure!(without.len() > 1, "without a session {without:?} answered");
+    for (path, answer, request) in
+        [("/cookie", "set-cookie", "cookie"), ("/header", "x-session", "x-session")]
+    {
+        begin(path)?;
+        let (first, head) = ask(scene, path, &[])?;
+        let value = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case(answer)
+                .then(|| value.split(';').next().unwrap_or(value).trim().to_owned())
+        });
+        let session = format!("{request}: {}", value.with_context(|| format!("no {answer} in {head}"))?);
+        let stays = pods(scene, path, &["--header", &session])?;
+        ensure!(stays == BTreeSet::from([first.clone()]), "{path}: begun at {first}, answered by {stays:?}");
+        scene.kubectl(&["delete", "pod", &first, "--wait=false"])?;
+        wait_for("another pod takes the session over", LIMIT, || {
+            let (next, _) = ask(scene, path, &["--header", &session])?;
+            ensure!(next != first, "{first} is to be gone");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// A route that names no gateway is served by the default one and by no other (GEP-3793).
+pub(super) fn default_gateways(scene: &Scene<'_>) -> anyhow::Result<()> {
+    scene.apply(DEFAULTS)?;
+    let address = address_of(scene, "usual")?;
+    let url = |address: &str| format!("http://{address}/nameless");
+    wait_for("the default gateway serves it", LIMIT, || scene.answers_now(&url(&address), 302, &[]))?;
+    scene.answers_now(&url(&scene.address()?), 404, &[])
+}
+
+/// An address that is to be reached from the cluster is given as such (GEP-5093).
+pub(super) fn routability(scene: &Scene<'_>) -> anyhow::Result<()> {
+    scene.apply(INTERNAL)?;
+    let address = address_of(scene, "internal")?;
+    let status = scene.get("gateway/internal")?["status"]["addresses"].clone();
+    ensure!(status[0]["routability"] == "Cluster", "{status}");
+    let service = scene.get("service/internal-mesh")?["spec"].clone();
+    ensure!(service["type"] == "ClusterIP" && service["clusterIP"] == *address, "{service}");
+    Ok(())
+}
+
+fn address_of(scene: &Scene<'_>, gateway: &str) -> anyhow::Result<String> {
+    wait_for(&format!("gateway {gateway} is programmed"), LIMIT, || {
+        let object = scene.get(&format!("gateway/{gateway}"))?;
+        let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let programmed = conditions.iter().any(|c| c["type"] == "Programmed" && c["status"] == "True");
+        ensure!(programmed, "{conditions:?}");
+        Ok(object["status"]["addresses"][0]["value"].as_str().context("no address")?.to_owned())
+    })
+}
+
+/// The pods that answer twenty requests.
+fn pods(scene: &Scene<'_>, path: &str, more: &[&str]) -> anyhow::Result<BTreeSet<String>> {
+    (0..20).map(|_| ask(scene, path, more).map(|(pod, _)| pod)).collect()
+}
+
+/// The pod that answers, and the head of its answer.
+fn ask(scene: &Scene<'_>, path: &str, more: &[&str]) -> anyhow::Result<(String, String)> {
+    let mut curl = inside(scene.place)?;
+    curl.args(["curl", "--silent", "--show-error", "--fail", "--max-time", "5", "--include"]).args(more);
+    curl.arg(format!("http://{}{path}", scene.address()?));
+    let said = output(curl)?;
+    let (head, body) = said.split_once("\r\n\r\n").context("no end of the head")?;
+    let body: Value = serde_json::from_str(body)?;
+    let pod = body["pod"].as_str().context("the answer names no pod")?;
+    Ok((pod.to_owned(), head.to_owned()))
+}
