@@ -5,25 +5,28 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use nix::ifaddrs::getifaddrs;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde::{Deserialize, Serialize};
 
 /// `NSFS_MAGIC` of `linux/magic.h`: the file system that namespaces are files of.
 const NSFS: u64 = 0x6e73_6673;
 /// Listening, in the column of states (`TCP_LISTEN` of `net/tcp_states.h`).
 const LISTENS: &str = "0A";
+/// The file of a connection that no process has open: over, or not accepted yet.
+const NOBODYS: &str = "0";
 
 /// A network namespace that is held open, and with it alive. Copies share it.
 #[derive(Debug, Clone)]
 pub struct Namespace(Arc<File>);
 
 /// What tells a namespace from every other one that is alive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NamespaceId(u64, u64);
 
 impl Namespace {
@@ -114,10 +117,31 @@ impl Namespace {
     /// # Errors
     /// As [`Self::run`], or the kernel does not show them.
     pub fn listeners(&self, port: u16) -> io::Result<usize> {
+        self.count(port, |socket| socket.state == LISTENS)
+    }
+
+    /// How many connections of a port of it are open in some process.
+    ///
+    /// # Errors
+    /// As [`Self::listeners`].
+    pub fn connections(&self, port: u16) -> io::Result<usize> {
+        self.count(port, |socket| socket.state != LISTENS && socket.node != NOBODYS)
+    }
+
+    /// Whether a socket, wherever it comes from, is one that listens for TCP connections at a port of it.
+    ///
+    /// # Errors
+    /// As [`Self::listeners`].
+    pub fn owns(&self, socket: BorrowedFd<'_>, port: u16) -> io::Result<bool> {
+        let node = rustix::fs::fstat(socket)?.st_ino.to_string();
+        self.count(port, |socket| socket.state == LISTENS && socket.node == node).map(|found| found > 0)
+    }
+
+    fn count(&self, port: u16, is_meant: impl Fn(&Socket<'_>) -> bool + Sync) -> io::Result<usize> {
         self.run(|| {
             let v4 = std::fs::read_to_string("/proc/thread-self/net/tcp")?;
             let v6 = std::fs::read_to_string("/proc/thread-self/net/tcp6").unwrap_or_default();
-            Ok(listening(&v4, port) + listening(&v6, port))
+            Ok(sockets(&v4, port).chain(sockets(&v6, port)).filter(|socket| is_meant(socket)).count())
         })?
     }
 }
@@ -151,15 +175,22 @@ fn gateways_v6(table: &str) -> impl Iterator<Item = IpAddr> {
     })
 }
 
-/// Lines of number, local address and port, remote ones, state, …
-fn listening(table: &str, port: u16) -> usize {
-    let listens = |line: &&str| {
+/// A TCP socket, as the kernel shows it.
+struct Socket<'t> {
+    state: &'t str,
+    /// The number of its file.
+    node: &'t str,
+}
+
+/// The sockets of a port, from lines of number, local address and port, remote ones, state, queues, timer, retransmits,
+/// user, timeout, file, …
+fn sockets(table: &str, port: u16) -> impl Iterator<Item = Socket<'_>> {
+    table.lines().skip(1).filter_map(move |line| {
         let columns: Vec<&str> = line.split_whitespace().collect();
-        let local = columns.get(1).and_then(|local| local.rsplit_once(':'));
-        let at = local.and_then(|(_, digits)| u16::from_str_radix(digits, 16).ok());
-        at == Some(port) && columns.get(3) == Some(&LISTENS)
-    };
-    table.lines().skip(1).filter(listens).count()
+        let (_, digits) = columns.get(1)?.rsplit_once(':')?;
+        let is_here = u16::from_str_radix(digits, 16).is_ok_and(|found| found == port);
+        Some(Socket { state: columns.get(3).copied()?, node: columns.get(9).copied()? }).filter(|_| is_here)
+    })
 }
 
 #[cfg(test)]
@@ -183,10 +214,14 @@ mod tests {
 
     #[test]
     fn sockets_that_listen_are_counted_and_no_others() {
-        let table = "  sl  local_address rem_address   st tx_queue\n   \
-            0: 00000000:3A9E 00000000:0000 0A 0\n   1: 0100007F:3A9E 0100007F:1F90 01 0\n   \
-            2: 00000000:3A99 00000000:0000 0A 0\n";
-        assert_eq!((listening(table, 15_006), listening(table, 15_001), listening(table, 80)), (1, 1, 0));
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
+            0: 00000000:3A9E 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 77 1 0 100 0 0 10 0\n   \
+            1: 0100007F:3A9E 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 78 1 0 20 4 0 10 -1\n   \
+            2: 00000000:3A99 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 79 1 0 100 0 0 10 0\n";
+        let found = |port| sockets(table, port).map(|s| (s.state, s.node)).collect::<Vec<_>>();
+        assert_eq!(found(15_006), [("0A", "77"), ("01", "78")]);
+        assert_eq!(found(15_001), [("0A", "79")]);
+        assert!(found(80).is_empty());
     }
 
     #[test]

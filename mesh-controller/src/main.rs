@@ -11,7 +11,7 @@ use clap::Parser as _;
 use mesh_controller::serve::{Event, Standalone};
 use mesh_model::{Code, Finding};
 use mesh_rt::SystemClock;
-use tokio::signal::unix::{SignalKind, signal};
+use mesh_rt::ending::Ending;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -23,30 +23,27 @@ use config::{Arguments, Output};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Translation has the main thread; streams, statuses and calls do not wait for it, nor it for them.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let listening = runtime.context("the runtime").and_then(|runtime| {
+        let ending = runtime.block_on(async { Ending::listen() }).context("SIGTERM and SIGINT")?;
+        Ok((runtime, ending))
+    });
     let arguments = Arguments::parse();
     let colours = std::io::stderr().is_terminal();
     // The Kubernetes client says once more what we say about each failed call.
     let targets = Targets::new().with_default(LevelFilter::INFO).with_target("kube_client", LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     tracing_subscriber::registry().with(lines.with_filter(targets)).init();
-    // Translation has the main thread; streams, statuses and calls do not wait for it, nor it for them.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let outcome = runtime.context("the runtime").and_then(|runtime| runtime.block_on(run(arguments)));
+    let outcome = listening.and_then(|(runtime, ending)| runtime.block_on(run(arguments, ending)));
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     let _ = writeln!(std::io::stderr(), "service-mesh-controller: {error:#}");
     ExitCode::FAILURE
 }
 
-async fn run(arguments: Arguments) -> anyhow::Result<()> {
+async fn run(arguments: Arguments, mut ending: Ending) -> anyhow::Result<()> {
     let mut printer = Printer { output: arguments.output, known: BTreeMap::new() };
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-    let shutdown = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
+    let shutdown = async move { ending.asked().await };
     let tell = |event| printer.print(event);
     if arguments.is_kubernetes() {
         return on_kubernetes(arguments, tell, shutdown).await;

@@ -9,8 +9,13 @@ use crate::values::Values;
 /// The name of their objects.
 pub const NODE_NAME: &str = "mesh-node";
 const METRICS_PORT: u16 = 15020;
-/// How long what was begun in a pod may take when the proxy is replaced, in seconds.
-const GRACE: u32 = 3600;
+/// What a replaced proxy needs beside the time that it gives to what was begun, in seconds: it looks for the one that
+/// takes its place, and tells the control plane when there is none.
+const MARGIN: u32 = 60;
+/// How long clients of HTTP/1 are asked to leave before their connections are closed, in seconds.
+const LAME_DUCK: u32 = 5;
+/// The folder of the node in which a proxy hands its sockets on. Each installation has one of its own in it.
+const HANDOVER: &str = "/run/service-mesh";
 /// The folder in which container runtimes keep network namespaces.
 const NAMESPACES: &str = "/run/netns";
 const ROOTS: &str = "/var/run/mesh";
@@ -59,10 +64,9 @@ fn daemons(values: &Values, namespace: &str) -> Json {
             "containers": [container(values, namespace)],
             "priorityClassName": "system-node-critical",
             "serviceAccountName": NODE_NAME,
-            // A moment more than what is under way is given.
-            "terminationGracePeriodSeconds": GRACE + 30,
+            "terminationGracePeriodSeconds": u64::from(values.node.grace_seconds) + u64::from(MARGIN),
             "tolerations": [{ "operator": "Exists" }],
-            "volumes": volumes(),
+            "volumes": volumes(namespace),
         },
     });
     if values.observability.enabled {
@@ -75,7 +79,7 @@ fn daemons(values: &Values, namespace: &str) -> Json {
     json!({
         "selector": { "matchLabels": { "app.kubernetes.io/name": NODE_NAME } },
         "template": template,
-        // The new proxy serves the node's pods before the old one leaves them.
+        // The new proxy serves the node's pods, at the old one's sockets, before the old one leaves them.
         "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } },
     })
 }
@@ -109,6 +113,7 @@ fn container(values: &Values, namespace: &str) -> Json {
             "seccompProfile": { "type": "RuntimeDefault" },
         },
         "volumeMounts": [
+            { "name": "handover", "mountPath": HANDOVER },
             { "name": "namespaces", "mountPath": NAMESPACES, "mountPropagation": "HostToContainer", "readOnly": true },
             { "name": "roots", "mountPath": ROOTS, "readOnly": true },
             { "name": "state", "mountPath": STATE },
@@ -117,9 +122,13 @@ fn container(values: &Values, namespace: &str) -> Json {
     })
 }
 
-fn volumes() -> Json {
+fn volumes(namespace: &str) -> Json {
     let token = json!({ "audience": "mesh-ca", "expirationSeconds": 3600, "path": "token" });
     json!([
+        { "name": "handover", "hostPath": {
+            "path": format!("{HANDOVER}/{}", node_namespace(namespace)),
+            "type": "DirectoryOrCreate",
+        } },
         { "name": "namespaces", "hostPath": { "path": NAMESPACES, "type": "Directory" } },
         { "name": "roots", "configMap": {
             "name": "mesh-ca-root",
@@ -141,7 +150,8 @@ fn config(values: &Values, namespace: &str) -> Json {
             "roots": format!("{ROOTS}/roots.pem"),
             "token": format!("{TOKEN}/token"),
         },
-        "drain": { "deadlineSeconds": GRACE, "lameDuckSeconds": 0 },
+        "drain": { "deadlineSeconds": values.node.grace_seconds, "lameDuckSeconds": LAME_DUCK },
+        "handover": HANDOVER,
         "identity": format!("spiffe://{domain}/ns/{}/sa/{NODE_NAME}", node_namespace(namespace)),
         "metrics": format!("[::]:{METRICS_PORT}"),
         "name": "$(POD_NAME)",

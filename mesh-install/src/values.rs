@@ -98,11 +98,13 @@ pub struct MultiClusterValues {
 }
 
 /// Pods without a proxy of their own.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NodeValues {
     /// Whether each node has a proxy for them.
     pub enabled: bool,
+    /// How long streams live on in a proxy that was replaced. It ends earlier when it has none.
+    pub grace_seconds: u32,
 }
 
 /// Metrics.
@@ -151,6 +153,12 @@ impl Default for Values {
 impl Default for ClassValues {
     fn default() -> Self {
         Self { name: "mesh".to_owned() }
+    }
+}
+
+impl Default for NodeValues {
+    fn default() -> Self {
+        Self { enabled: false, grace_seconds: 3600 }
     }
 }
 
@@ -316,6 +324,10 @@ impl Values {
         if self.replicas == 0 {
             return Err(invalid("replicas", "at least 1 is needed"));
         }
+        // Less would cut requests that are under way.
+        if self.node.grace_seconds < 10 {
+            return Err(invalid("node.graceSeconds", "at least 10 is needed"));
+        }
         for (key, text) in [
             ("controllerName", &self.controller_name),
             ("image.controller", &self.image.controller),
@@ -405,6 +417,7 @@ mod tests {
             ("replicas", "\"replicas\" is not of the form key=value"),
             ("replicas=many", "replicas: write a whole number"),
             ("replicas=0", "replicas: at least 1 is needed"),
+            ("node.graceSeconds=9", "node.graceSeconds: at least 10 is needed"),
             ("observability.enabled=yes", "observability.enabled: write true or false"),
             ("image.pullPolicy=Sometimes", "image.pullPolicy: write one of Always, IfNotPresent, Never"),
             ("security.enabled=nobody", "security.enabled: write true or false"),
@@ -419,8 +432,8 @@ mod tests {
         }
         let unknown = Values::of_settings(&["replica=2"]).unwrap_err().to_string();
         let list = "controllerName, gatewayClass.name, global.domain, image.controller, image.node, image.proxy, \
-                    image.pullPolicy, istio.enabled, multiCluster.enabled, node.enabled, observability.enabled, profile, \
-                    replicas, resources, security.acceptOpen, security.enabled, \
+                    image.pullPolicy, istio.enabled, multiCluster.enabled, node.enabled, node.graceSeconds, \
+                    observability.enabled, profile, replicas, resources, security.acceptOpen, security.enabled, \
                     security.tokensAnywhere, trustDomain";
         assert_eq!(unknown, format!("there is no value \"replica\"; values are {list}"));
     }

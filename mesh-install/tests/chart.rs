@@ -26,8 +26,13 @@ fn cases() -> Vec<(&'static str, Vec<&'static str>, Json)> {
         ("mesh-test", vec!["node.enabled=true"], json!({"node": {"enabled": true}})),
         (
             NAMESPACE,
-            vec!["node.enabled=true", "image.node=r.test/n:1", "observability.enabled=false"],
-            json!({"node": {"enabled": true}, "image": {"node": "r.test/n:1"}, "observability": {"enabled": false}}),
+            vec![
+                "node.enabled=true",
+                "node.graceSeconds=120",
+                "image.node=r.test/n:1",
+                "observability.enabled=false",
+            ],
+            json!({"node": {"enabled": true, "graceSeconds": 120}, "image": {"node": "r.test/n:1"}, "observability": {"enabled": false}}),
         ),
         (NAMESPACE, vec!["observability.enabled=false"], json!({"observability": {"enabled": false}})),
         (

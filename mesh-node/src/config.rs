@@ -33,6 +33,8 @@ pub struct Config {
     /// The folder with a file for each network namespace.
     #[serde(default = "namespaces")]
     pub namespaces: PathBuf,
+    /// The folder in which this process meets the one before it and the one after it; without it nothing is handed over.
+    pub handover: Option<PathBuf>,
     /// The node's own addresses, with commas between them.
     #[serde(default)]
     pub addresses: String,
@@ -132,6 +134,7 @@ mod tests {
     fn a_configuration_is_read_with_its_defaults() {
         let config = Config::parse(Path::new("x"), TEXT).unwrap();
         assert_eq!(config.namespaces, Path::new("/run/netns"));
+        assert!(config.handover.is_none());
         assert_eq!(config.addresses().unwrap().len(), 2);
         assert_eq!(config.drain().deadline, Duration::from_secs(60));
         assert!(Config::parse(Path::new("x"), &TEXT.replace("\"node\"", "\"nod\"")).is_err());

@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod config;
+pub mod handover;
 pub mod node;
 pub mod places;
 pub mod plan;

@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 use mesh_node::accounts::Accounts;
 use mesh_node::config::Config;
+use mesh_node::handover::Handover;
 use mesh_node::node::Node;
 use mesh_node::places::Places;
 use mesh_node::pod::Shared;
@@ -16,7 +17,7 @@ use mesh_proxy::admin::{Admin, Probes, Surface, serve};
 use mesh_proxy::control::{Connector, Control};
 use mesh_proxy::proxy::{Proxy, ProxyOptions};
 use mesh_rt::SystemClock;
-use tokio::signal::unix::{SignalKind, signal};
+use mesh_rt::ending::Ending;
 
 /// The part of the connections that one pod may hold.
 const PART: u64 = 8;
@@ -48,6 +49,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ending = runtime.block_on(async { Ending::listen() })?;
     mesh_rt::random::prepare();
     let config = match (&arguments.config, &arguments.config_text) {
         (Some(path), _) => Config::read(path)?,
@@ -59,12 +62,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     anyhow::ensure!(config.admin.ip().is_loopback(), "the admin port may be on loopback only");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(served(&config))
+    runtime.block_on(served(&config, ending))
 }
 
-async fn served(config: &Config) -> anyhow::Result<()> {
-    let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+async fn served(config: &Config, mut ending: Ending) -> anyhow::Result<()> {
     let telemetry = config.telemetry();
     let control = Control::start(config.control(&telemetry))?;
     let token =
@@ -80,6 +81,7 @@ async fn served(config: &Config) -> anyhow::Result<()> {
         addresses: config.addresses().map_err(anyhow::Error::msg).context("addresses")?,
     };
     let node = Node::new(config.node.as_str(), shared, Places::of(&config.namespaces), (accounts, report));
+    let node = node.with_handover(handover(config.handover.as_deref()).await);
     // It serves nobody, and shows how the link to the controller is.
     let proxy = Proxy::start(ProxyOptions::new("node", control.mesh.clone(), control.identity.clone()))?;
     let admin =
@@ -93,15 +95,21 @@ async fn served(config: &Config) -> anyhow::Result<()> {
         }
     });
     node.run(async {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        ending.asked().await;
         tracing::info!("draining");
         proxy.drain();
     })
     .await;
     Ok(())
+}
+
+/// Traffic does not depend on it: without it a replacement may lose what is just being connected.
+async fn handover(folder: Option<&Path>) -> Handover {
+    let Some(folder) = folder else { return Handover::none() };
+    Handover::within(folder).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "sockets are neither taken over nor handed on");
+        Handover::none()
+    })
 }
 
 fn open(address: std::net::SocketAddr, admin: &Admin, surface: Surface) {

@@ -13,9 +13,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::accounts::Accounts;
+use crate::handover::Handover;
 use crate::places::Places;
 use crate::plan::{Found, Leaving, Plan, Seat, Wanted, plan, wanted};
-use crate::pod::{Pod, Shared, clean};
+use crate::pod::{EnterError, Pod, Shared, Sockets, clean};
 use crate::report::Report;
 
 /// Pause between two looks while a pod is awaited, and how long it is awaited so eagerly.
@@ -35,6 +36,7 @@ pub struct Node {
     places: Places,
     accounts: Accounts,
     report: Report,
+    handover: Handover,
     served: BTreeMap<ObjectName, Pod>,
     /// Pods that let plain text in, since clients began to know better.
     known: BTreeMap<ObjectName, Instant>,
@@ -56,6 +58,7 @@ impl Node {
             places,
             accounts,
             report,
+            handover: Handover::none(),
             known: BTreeMap::new(),
             served: BTreeMap::new(),
             leaving: BTreeMap::new(),
@@ -63,6 +66,13 @@ impl Node {
             is_clean: false,
             settled: watch::Sender::new(false),
         }
+    }
+
+    /// The same, which takes sockets over from an earlier process and hands them on to a later one.
+    #[must_use]
+    pub fn with_handover(mut self, handover: Handover) -> Self {
+        self.handover = handover;
+        self
     }
 
     /// Turns true when every pod that was wanted is served for the first time, or was awaited in vain.
@@ -81,10 +91,12 @@ impl Node {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut eager = Instant::now() + SOON.1;
         loop {
-            let complete = self.pass();
+            let complete = self.pass().await;
             self.tell().await;
-            if complete || Instant::now() > eager && self.shared.mesh.current().version() > 0 {
-                self.settled.send_if_modified(|settled| !std::mem::replace(settled, true));
+            let is_all = complete || Instant::now() > eager && self.shared.mesh.current().version() > 0;
+            if is_all && !*self.settled.borrow() {
+                self.handover.settle().await;
+                self.settled.send_replace(true);
             }
             let pause = if complete || Instant::now() > eager { LATER } else { SOON.0 };
             tokio::select! {
@@ -97,7 +109,7 @@ impl Node {
     }
 
     /// One look at everything, and what follows from it. Returns whether nothing is left to be done.
-    pub fn pass(&mut self) -> bool {
+    pub async fn pass(&mut self) -> bool {
         let mesh = self.shared.mesh.current();
         if mesh.version() == 0 {
             return false;
@@ -119,7 +131,7 @@ impl Node {
         self.clean(&wanted, &found);
         self.accounts.keep(&wanted.values().map(|workload| workload.identity.clone()).collect());
         self.leave(&plan);
-        let entered = self.enter(&wanted, &plan);
+        let entered = self.enter(&wanted, &plan).await;
         for (name, why) in &plan.unclear {
             self.say(name, &format!("it is not clear which network namespace is the pod's: {why}"));
         }
@@ -141,7 +153,9 @@ impl Node {
         // What an earlier process said holds until its pods are taken over, or clients would send plain text meanwhile.
         let is_left = |name: &ObjectName| is_met(name) && !self.served.contains_key(name);
         let takes_over = wanted(&mesh, &self.name).keys().any(is_left);
-        if *self.settled.borrow() || !takes_over {
+        // Two that say different things would be heard in turn.
+        let is_replaced = self.handover.is_replaced();
+        if !is_replaced && (*self.settled.borrow() || !takes_over) {
             self.report.keep(&pods.collect(), doubted).await;
         }
         let now = Instant::now();
@@ -181,23 +195,31 @@ impl Node {
         for (name, why) in &plan.leave {
             let Some(pod) = self.served.remove(name) else { continue };
             tracing::info!(pod = %name, ?why, "the pod is served no more");
-            match why {
-                Leaving::Gone => pod.stop(),
-                Leaving::Released => {
-                    let namespace = pod.seat.namespace;
-                    self.leaving.insert(namespace, tokio::spawn(pod.release()));
+            let namespace = pod.seat.namespace;
+            let is_anothers = self.handover.is_served(namespace);
+            self.handover.left(namespace);
+            let task = match why {
+                Leaving::Gone => {
+                    pod.stop();
+                    continue;
                 }
-            }
+                Leaving::Released if is_anothers => tokio::spawn(async move { pod.leave_to_others().await }),
+                Leaving::Released => tokio::spawn(pod.release()),
+            };
+            self.leaving.insert(namespace, task);
         }
     }
 
     /// Returns whether all of them were entered.
-    fn enter(&mut self, wanted: &Wanted, plan: &Plan) -> bool {
+    async fn enter(&mut self, wanted: &Wanted, plan: &Plan) -> bool {
         let mut all = true;
-        for (name, place) in &plan.enter {
+        // What is claimed, the process that takes this one's place is about to serve.
+        let ours: Vec<_> =
+            plan.enter.iter().filter(|(_, place)| !self.handover.is_claimed(**place)).collect();
+        for (name, place) in ours {
             let Some(workload) = wanted.get(name) else { continue };
             let seat = Seat { namespace: *place, workload: Arc::clone(workload) };
-            match self.one(seat) {
+            match self.one(seat).await {
                 Ok(Some(pod)) => {
                     self.said.remove(name);
                     tracing::info!(pod = %name, identity = %workload.identity, "the pod is served");
@@ -214,15 +236,24 @@ impl Node {
     }
 
     /// Enters one; `None` when it cannot be done yet.
-    fn one(&mut self, seat: Seat) -> Result<Option<Pod>, String> {
+    async fn one(&mut self, seat: Seat) -> Result<Option<Pod>, String> {
         // Before there is an identity every connection would fail.
         let Some(tls) = self.accounts.ready(&seat.workload.identity) else { return Ok(None) };
         if self.leaving.contains_key(&seat.namespace) {
             return Ok(None);
         }
-        let namespace = self.places.open(seat.namespace).map_err(|error| error.to_string())?;
+        let place = seat.namespace;
+        let namespace = self.places.open(place).map_err(|error| error.to_string())?;
         let Some(namespace) = namespace else { return Ok(None) };
-        Pod::enter(&self.shared, seat, namespace, tls).map(Some).map_err(|error| error.to_string())
+        let taken = self.handover.take(&namespace).await;
+        let enter = || -> Result<_, EnterError> {
+            let sockets = taken.map_or_else(|| Sockets::open(&namespace), Ok)?;
+            let offered = sockets.try_clone()?;
+            Ok((Pod::enter(&self.shared, seat, (namespace, sockets), tls)?, offered))
+        };
+        let (pod, offered) = enter().map_err(|error| error.to_string())?;
+        self.handover.entered(place, offered).await;
+        Ok(Some(pod))
     }
 
     /// Says what keeps a pod from being served, once.
@@ -234,20 +265,27 @@ impl Node {
     }
 
     /// Leaves every pod: to the process that takes this one's place where it is there, and to itself otherwise.
-    pub async fn end(self) {
-        let is_last = !self.served.values().any(Pod::has_successor);
-        if is_last && !self.served.is_empty() {
+    pub async fn end(mut self) {
+        let goes_back = self.handover.goes_back().await;
+        if !goes_back {
+            let places: Vec<_> = self.served.values().map(|pod| pod.seat.namespace).collect();
+            self.handover.awaits_successor(&places).await;
+        }
+        let is_anothers =
+            |pod: &Pod| goes_back || self.handover.is_served(pod.seat.namespace) || pod.has_successor();
+        let (left, released): (Vec<_>, Vec<_>) = self.served.into_values().partition(is_anothers);
+        if left.is_empty() && !released.is_empty() {
             self.report.end().await;
             tokio::time::sleep(FORGET).await;
         }
         let mut tasks = JoinSet::new();
-        for pod in self.served.into_values() {
-            tasks.spawn(async move {
-                match pod.has_successor() {
-                    true => pod.leave_to_others().await,
-                    false => pod.release().await,
-                }
-            });
+        for pod in left {
+            self.handover.left(pod.seat.namespace);
+            tasks.spawn(async move { pod.leave_to_others().await });
+        }
+        for pod in released {
+            self.handover.left(pod.seat.namespace);
+            tasks.spawn(pod.release());
         }
         for task in self.leaving.into_values() {
             tasks.spawn(async move { drop(task.await) });

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_ca::tls::PeerTls;
 use mesh_capture::Namespace;
@@ -29,6 +30,8 @@ pub const OUTBOUND_PORT: u16 = 15_001;
 pub const INBOUND_PORT: u16 = 15_006;
 /// The mark of connections that the node's proxy makes.
 pub const MARK: u32 = 0x6d65_7368;
+/// Pause between two looks at connections that other processes still carry.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Why a pod is not served.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +79,34 @@ pub struct Shared {
     pub addresses: BTreeSet<IpAddr>,
 }
 
+/// Where a pod's connections are taken: sockets that may be those of an earlier process, too.
+#[derive(Debug)]
+pub struct Sockets {
+    /// For what the pod sends.
+    pub outbound: TcpListener,
+    /// For what comes.
+    pub inbound: TcpListener,
+}
+
+impl Sockets {
+    /// New ones. They share their ports with those of another process.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered, or a port of it is taken by the pod.
+    pub fn open(namespace: &Namespace) -> Result<Self, EnterError> {
+        let [outbound, inbound] = [OUTBOUND_PORT, INBOUND_PORT].map(|port| listen(namespace, port));
+        Ok(Self { outbound: outbound?, inbound: inbound? })
+    }
+
+    /// The same sockets once more.
+    ///
+    /// # Errors
+    /// This process is out of descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { outbound: self.outbound.try_clone()?, inbound: self.inbound.try_clone()? })
+    }
+}
+
 /// A pod that is served.
 #[derive(Debug)]
 pub struct Pod {
@@ -83,23 +114,24 @@ pub struct Pod {
     pub seat: Seat,
     namespace: Namespace,
     proxy: ProxyHandle,
+    /// How long connections may take to end.
+    deadline: Duration,
     /// The socket for what comes, and the listener that lets plain text in, until it is known that clients know better.
     open: Option<(TcpListener, ListenerId)>,
 }
 
 impl Pod {
-    /// Begins to serve a pod: first there are listeners, then the rules that lead to them.
+    /// Begins to serve a pod at these sockets in it: first there are listeners, then the rules that lead to them.
     ///
     /// # Errors
     /// What cannot be done; nothing is left of it then.
     pub fn enter(
         shared: &Shared,
         seat: Seat,
-        namespace: Namespace,
+        (namespace, sockets): (Namespace, Sockets),
         tls: PeerTls,
     ) -> Result<Self, EnterError> {
-        let [outbound, inbound] = [OUTBOUND_PORT, INBOUND_PORT].map(|port| listen(&namespace, port));
-        let (outbound, inbound) = (outbound?, inbound?);
+        let Sockets { outbound, inbound } = sockets;
         let workload = &seat.workload;
         let mut options = ProxyOptions::new(&*workload.name.name, shared.mesh.clone(), tls);
         options.network = Some(Network { namespace: namespace.clone(), mark: MARK });
@@ -122,7 +154,7 @@ impl Pod {
             Inbound { exempt: Vec::new(), probes: probes(shared, &seat, &namespace)?, port: INBOUND_PORT },
         );
         namespace.run(|| rules.apply())??;
-        Ok(Self { seat, namespace, proxy, open })
+        Ok(Self { seat, namespace, proxy, deadline: shared.drain.deadline, open })
     }
 
     /// Whether plain text enters because clients may not know better.
@@ -143,7 +175,7 @@ impl Pod {
         Ok(())
     }
 
-    /// Whether another process serves the pod as well: the one that takes this one's place.
+    /// Whether another process serves the pod as well, at sockets of its own: one that took nothing over from this one.
     pub fn has_successor(&self) -> bool {
         let listeners = self.namespace.listeners(INBOUND_PORT);
         listeners.is_ok_and(|listeners| listeners > 1)
@@ -154,11 +186,22 @@ impl Pod {
         self.proxy.stop();
     }
 
-    /// Captures nothing more, lets what was captured come to its end, and then takes the rules away.
+    /// Captures nothing more, lets what was captured come to its end, and then takes the rules away, unless they are
+    /// those of a process that came meanwhile.
     pub async fn release(self) {
         self.told(self.namespace.run(|| nft::release(NODE_TABLE)));
+        let last = tokio::time::Instant::now() + self.deadline;
         self.leave_to_others().await;
-        self.told(self.namespace.run(|| nft::remove(NODE_TABLE)));
+        // Without any rule the kernel would translate no more what earlier processes still carry.
+        let others = async {
+            while carried(&self.namespace) > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let _ = tokio::time::timeout_at(last, others).await;
+        if self.namespace.listeners(INBOUND_PORT).is_ok_and(|listeners| listeners == 0) {
+            self.told(self.namespace.run(|| nft::remove(NODE_TABLE)));
+        }
     }
 
     /// Lets what was captured come to its end. The rules stay: they are those of who takes this one's place.
@@ -177,11 +220,20 @@ impl Pod {
     }
 }
 
-/// Takes the rules of an earlier proxy out of a namespace in which no pod is served.
+/// The connections in a pod that proxies carry, of whichever process.
+fn carried(namespace: &Namespace) -> usize {
+    [OUTBOUND_PORT, INBOUND_PORT].into_iter().filter_map(|port| namespace.connections(port).ok()).sum()
+}
+
+/// Takes the rules of an earlier proxy out of a namespace in which no pod is served. One that still carries connections
+/// there takes them away itself.
 ///
 /// # Errors
 /// The namespace cannot be entered, or the kernel refuses.
 pub fn clean(namespace: &Namespace) -> Result<(), EnterError> {
+    if namespace.listeners(INBOUND_PORT)? > 0 || carried(namespace) > 0 {
+        return Ok(());
+    }
     Ok(namespace.run(|| nft::remove(NODE_TABLE))??)
 }
 

@@ -11,7 +11,7 @@ use mesh_proxy::capture::nft::{Inbound, Rules};
 use mesh_proxy::config::Config;
 use mesh_proxy::control::{Control, applications};
 use mesh_proxy::proxy::Proxy;
-use tokio::signal::unix::{SignalKind, signal};
+use mesh_rt::ending::Ending;
 
 /// A gateway or sidecar of a service mesh. SIGTERM drains it.
 #[derive(Debug, Parser)]
@@ -77,6 +77,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(Task::Init(task)) = &arguments.task {
         return init(task);
     }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut ending = runtime.block_on(async { Ending::listen() })?;
     mesh_rt::random::prepare();
     let config = match (&arguments.config, &arguments.config_text) {
         (Some(path), _) => Config::read(path)?,
@@ -89,9 +91,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .init();
     anyhow::ensure!(config.admin.ip().is_loopback(), "the admin port may be on loopback only");
     let telemetry = config.telemetry();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let control = Control::start(config.control(&telemetry))?;
         if let Some(socket) = &config.workload_api {
             applications::serve(socket, &config.controller.to_reach(), &control.identity);
@@ -113,10 +113,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 Err(problem) => tracing::error!(%address, %problem, "a port cannot be opened"),
             }
         }
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        ending.asked().await;
         tracing::info!("draining");
         proxy.drain();
         proxy.stopped().await;

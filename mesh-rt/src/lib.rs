@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod drain;
+pub mod ending;
 pub mod net;
 pub mod passing;
 pub mod random;

@@ -1,22 +1,26 @@
-//! Messages with descriptors between two related processes: how an open socket is handed over.
-//! What the bytes mean is the caller's.
+//! Messages with descriptors between two processes: how an open socket is handed over. Related ones share a pair;
+//! others meet at a path. What the bytes mean, and whom to trust, is the caller's.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 use tokio::io::Interest;
-use tokio::net::UnixStream;
+use tokio::net::{UnixListener, UnixStream};
 
 /// Most descriptors that travel with one message; the kernel's own limit is 253.
 pub const DESCRIPTORS_LIMIT: usize = 64;
 
 /// Longest message in bytes; it fits into the kernel's default socket buffer.
 pub const MESSAGE_LIMIT: usize = 128 * 1024;
+
+/// Connections that wait to be accepted at a path.
+const WAITING: i32 = 8;
 
 /// One message.
 #[derive(Debug, Default)]
@@ -131,6 +135,27 @@ impl AsyncPackets {
         Ok(Self(UnixStream::from_std(packets.0.into())?))
     }
 
+    /// Connects to a [`PacketListener`] at a path. Never waits.
+    ///
+    /// # Errors
+    /// Nobody listens there (`NotFound`, `ConnectionRefused`), or nobody accepts (`WouldBlock`).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn connect(path: &Path) -> io::Result<Self> {
+        let socket = socket_at_path()?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+        Ok(Self(UnixStream::from_std(socket.into())?))
+    }
+
+    /// The user that the process at the other end ran as when it connected or listened, as the kernel says.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn peer_user(&self) -> io::Result<u32> {
+        self.0.peer_cred().map(|peer| peer.uid())
+    }
+
     /// As [`Packets::send`].
     ///
     /// # Errors
@@ -146,6 +171,40 @@ impl AsyncPackets {
     pub async fn receive(&self) -> io::Result<Option<Packet>> {
         self.0.async_io(Interest::READABLE, || receive(self.0.as_fd())).await
     }
+}
+
+/// A path at which processes meet that are not related.
+#[derive(Debug)]
+pub struct PacketListener(UnixListener);
+
+impl PacketListener {
+    /// Listens at a path that does not exist. The file stays when the listener is dropped.
+    ///
+    /// # Errors
+    /// The file exists (`AddrInUse`) or cannot be made.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        let socket = socket_at_path()?;
+        rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+        rustix::net::listen(&socket, WAITING)?;
+        // The listener only watches and accepts; what it accepts is never read or written as a stream.
+        Ok(Self(UnixListener::from_std(socket.into())?))
+    }
+
+    /// The next one who connects.
+    ///
+    /// # Errors
+    /// The system is out of descriptors.
+    pub async fn accept(&self) -> io::Result<AsyncPackets> {
+        self.0.accept().await.map(|(stream, _)| AsyncPackets(stream))
+    }
+}
+
+fn socket_at_path() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
 }
 
 #[cfg(test)]
@@ -177,5 +236,35 @@ mod tests {
         let (left, _right) = Packets::pair().unwrap();
         let error = left.send(&vec![0; MESSAGE_LIMIT + 1], &[]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+    #[tokio::test]
+    async fn strangers_meet_at_a_path_and_are_told_apart_by_their_user() {
+        let path = std::env::temp_dir().join(format!("packets-{}", std::process::id()));
+        let listener = PacketListener::bind(&path).unwrap();
+        let near = AsyncPackets::connect(&path).unwrap();
+        let far = listener.accept().await.unwrap();
+        let (_, descriptor) = std::os::unix::net::UnixStream::pair().unwrap();
+        near.send(b"take it", &[descriptor.as_fd()]).await.unwrap();
+        let heard = far.receive().await.unwrap().unwrap();
+        assert_eq!((heard.bytes.as_slice(), heard.descriptors.len()), (b"take it".as_slice(), 1));
+        let us = rustix::process::geteuid().as_raw();
+        assert_eq!((near.peer_user().unwrap(), far.peer_user().unwrap()), (us, us));
+        drop((near, listener));
+        assert!(far.receive().await.unwrap().is_none(), "the end of the other side is seen");
+        // The file is there, and nobody behind it.
+        let refused = AsyncPackets::connect(&path).unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(AsyncPackets::connect(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn who_connects_where_nobody_accepts_does_not_wait() {
+        let path = std::env::temp_dir().join(format!("packets-full-{}", std::process::id()));
+        let _listener = PacketListener::bind(&path).unwrap();
+        let all: Vec<_> = (0..=2 * WAITING).map(|_| AsyncPackets::connect(&path)).collect();
+        std::fs::remove_file(&path).unwrap();
+        let last = all.into_iter().last().unwrap().unwrap_err();
+        assert_eq!(last.kind(), io::ErrorKind::WouldBlock);
     }
 }

@@ -2,6 +2,7 @@
 //! that skip themselves aloud. Nothing of the product lives here.
 
 pub mod config;
+pub mod container;
 pub mod load;
 pub mod ports;
 pub mod process;

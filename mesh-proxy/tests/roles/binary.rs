@@ -204,3 +204,22 @@ async fn a_proxy_starts_alone_with_what_an_earlier_life_kept() {
     })
     .await;
 }
+
+#[test]
+fn sigterm_before_the_configuration_is_read_is_not_lost() {
+    if !rustix::process::geteuid().is_root() {
+        return testkit::skip("only root may make a namespace of processes");
+    }
+    let config = r#"{
+        "name": "edge", "admin": "127.0.0.1:0", "metrics": "127.0.0.1:0", "drain": {"lameDuckSeconds": 0},
+        "controller": {
+            "address": "127.0.0.1:1", "identity": "spiffe://cluster.local/ns/s/sa/c", "roots": "ROOTS", "token": "TOKEN"
+        },
+        "gateway": {"namespace": "shop", "name": "edge"}
+    }"#;
+    let folder = tempfile::tempdir().expect("a directory");
+    let (program, limit) = (env!("CARGO_BIN_EXE_mesh-proxy"), Duration::from_secs(20));
+    let status = testkit::container::told_to_end_at_its_start(program, config, folder.path(), limit);
+    let status = status.expect("it ends");
+    assert!(status.success(), "{status}");
+}
