@@ -55,6 +55,12 @@ pub fn cluster_rules() -> Vec<Json> {
         &["pods"],
         &["get", "list", "watch"],
     ));
+    rules.push(Rule::new(
+        "what the proxy of a node says is kept as long as the node's object is there",
+        "",
+        &["nodes"],
+        &["get"],
+    ));
     rules.extend(reads());
     rules.extend(statuses());
     rules.push(Rule::new(

@@ -1,19 +1,21 @@
 //! What the proxies of nodes say they serve: judged by their token, and kept in one ConfigMap for each node beside the
-//! control plane, so that every replica decides alike. What clients do with it is translated elsewhere.
+//! control plane, so that every replica decides alike. It belongs to the node's own object, so that the API server's garbage
+//! collection removes it when that is gone. What clients do with it is translated elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mesh_ca::attest::AttestError;
 use mesh_model::{Mesh, ObjectName};
 use mesh_xds::nodes::{Note, Noted, Served};
-use serde_json::json;
+use serde_json::{Value, json};
 use tonic::Status;
 use tonic::codegen::BoxFuture;
 
-use super::Access;
+use super::client::Api;
 use super::review::TokenReviewer;
+use super::{Access, Fault};
 use crate::objects::ConfigMap;
 use crate::translate::{SERVED_ENTRY, served_map};
 
@@ -21,29 +23,34 @@ use crate::translate::{SERVED_ENTRY, served_map};
 pub(super) struct Notes {
     access: Access,
     reviewer: Arc<TokenReviewer>,
+    owned: Owned,
 }
+
+/// Nodes whose ConfigMap this process has written with its owner. Earlier versions named none.
+type Owned = Arc<Mutex<BTreeSet<String>>>;
 
 impl Notes {
     pub(super) fn new(access: Access, reviewer: Arc<TokenReviewer>) -> Self {
-        Self { access, reviewer }
+        Self { access, reviewer, owned: Owned::default() }
     }
 }
 
 impl Note for Notes {
     fn note(&self, said: Served, from: Option<IpAddr>) -> BoxFuture<Noted, Status> {
         let (access, reviewer) = (self.access.clone(), Arc::clone(&self.reviewer));
+        let owned = Arc::clone(&self.owned);
         Box::pin(async move {
             let node = reviewer.node_of(&said.token, from).await.map_err(refused)?;
             let text = {
                 let view = access.view.borrow();
                 json!(of_node(&view.mesh, &node, &said)).to_string()
             };
-            write(&access, &node, &text).await.map(|()| Noted {})
+            write(&access, &owned, (&node, &text)).await.map(|()| Noted {})
         })
     }
 }
 
-async fn write(access: &Access, node: &str, text: &str) -> Result<(), Status> {
+async fn write(access: &Access, owned: &Owned, (node, text): (&str, &str)) -> Result<(), Status> {
     let (namespace, name) = (access.config.namespace.clone(), served_map(node));
     let key = ObjectName::new(namespace.as_str(), name.as_str());
     let is_same = {
@@ -51,16 +58,33 @@ async fn write(access: &Access, node: &str, text: &str) -> Result<(), Status> {
         let held = view.store.one::<ConfigMap>(&key);
         held.and_then(|(_, map)| map.data.get(SERVED_ENTRY).map(|held| held == text)).unwrap_or(false)
     };
-    if is_same {
+    let lock = || owned.lock().unwrap_or_else(PoisonError::into_inner);
+    if is_same && lock().contains(node) {
         return Ok(());
     }
-    let metadata = json!({"name": name, "namespace": namespace});
+    let owner = owner(&access.api, node).await?;
+    let metadata = json!({"name": name, "namespace": namespace, "ownerReferences": [owner]});
     let object =
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {SERVED_ENTRY: text}});
     let path = format!("/api/v1/namespaces/{namespace}/configmaps/{name}");
     match access.api.apply(&path, &object).await {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            lock().insert(node.to_owned());
+            Ok(())
+        }
         Err(error) => Err(Status::unavailable(format!("what node {node} serves cannot be kept: {error}"))),
+    }
+}
+
+/// The node's object, as the owner of something. A later node of the same name is another owner.
+async fn owner(api: &Api, node: &str) -> Result<Value, Status> {
+    let found = api.get(&format!("/api/v1/nodes/{node}")).await.map_err(|error| match error.fault() {
+        Fault::NotFound => Status::failed_precondition(format!("there is no node {node}")),
+        _ => Status::unavailable(format!("node {node} cannot be looked up: {error}")),
+    })?;
+    match found["metadata"]["uid"].as_str() {
+        Some(uid) => Ok(json!({"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid})),
+        None => Err(Status::unavailable(format!("node {node} has no uid"))),
     }
 }
 
@@ -84,12 +108,25 @@ fn refused(error: AttestError) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use mesh_model::{Delta, Kind, OnNode, Origin, Plaintext, Resource, ResourceKey, SourceRef, Workload};
     use mesh_xds::nodes::ServedPod;
 
+    use super::super::client::fake::{ok, server, status};
     use super::*;
+
+    #[tokio::test]
+    async fn what_a_node_says_belongs_to_the_node_and_nothing_is_kept_of_one_that_is_gone() {
+        let (api, _) = server(|call| match call.path.as_str() {
+            "/api/v1/nodes/n1" => ok(json!({"metadata": {"name": "n1", "uid": "u-1"}})),
+            "/api/v1/nodes/n2" => status(503),
+            _ => status(404),
+        });
+        let found = owner(&api, "n1").await.expect("the node is there");
+        assert_eq!(found, json!({"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u-1"}));
+        let code = async |node| owner(&api, node).await.expect_err("no owner").code();
+        assert_eq!(code("n2").await, tonic::Code::Unavailable);
+        assert_eq!(code("gone").await, tonic::Code::FailedPrecondition);
+    }
 
     #[test]
     fn a_node_says_something_about_its_own_pods_only() {
