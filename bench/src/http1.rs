@@ -86,7 +86,7 @@ pub(crate) fn cpu_seconds(pid: u32) -> io::Result<f64> {
     Ok(ticks / 100.0)
 }
 
-fn spawn_self(arguments: &[&str], core: &str) -> io::Result<(Running, SocketAddr)> {
+pub(crate) fn spawn_self(arguments: &[&str], core: &str) -> io::Result<(Running, SocketAddr)> {
     let mut command = Command::new("taskset");
     command.args(["-c", core]).arg(std::env::current_exe()?).args(arguments).stdout(Stdio::piped());
     let mut child = command.spawn()?;

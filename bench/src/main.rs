@@ -14,6 +14,7 @@ mod origin;
 mod pair;
 mod poller;
 mod relay;
+mod replaced;
 mod routes;
 mod served;
 mod start;
@@ -27,6 +28,8 @@ const USAGE: &str = "usage: cargo run --release -p bench -- WHAT
   instructions MESHCTL  the same requests, in instructions of the gateway's process (needs valgrind)
   pair MESHCTL ENVOY  requests through two proxies with mutual TLS between them: CPU per request of ours and of two
                   listeners of one Envoy, at full load and at 1,000 a second
+  replaced MESHCTL N RATE  what is lost of RATE requests a second while N endpoints are replaced, each of whose programs
+                  ends at once
   served KUBECONFIG N...  from a new HTTPRoute in a cluster to traffic, beside N other routes
   start PROXY CONFIG METRICS  from the start of a proxy to its readiness, without a controller; METRICS is the
                   address of CONFIG that tells it
@@ -64,6 +67,10 @@ fn run(words: &[&str]) -> io::Result<()> {
         ["origin", at] => origin::run(at.parse().map_err(io::Error::other)?),
         ["pair", binary, envoy] => pair::run(&PathBuf::from(binary), &PathBuf::from(envoy)),
         ["relay", to] => relay::run(to.parse().map_err(io::Error::other)?),
+        ["replaced", binary, times, rate] => {
+            let [times, rate] = [times, rate].map(|number| number.parse().map_err(io::Error::other));
+            replaced::run(&PathBuf::from(binary), times?, rate?)
+        }
         ["routes"] => {
             routes::run();
             Ok(())
