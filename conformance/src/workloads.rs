@@ -152,6 +152,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("a server that speaks first is heard", Scene::server_first),
     ("where plain text may enter it does, except at a strict port", Scene::permissive),
     ("and no more when the policy is gone", Scene::strict_again),
+    ("what the mesh does not know is reached while the label allows it", Scene::outbound),
     ("no request is lost while pods are replaced", Scene::rolled),
 ];
 
@@ -260,6 +261,22 @@ impl Scene {
     fn strict_again(&self) -> anyhow::Result<()> {
         kubectl(&self.place, &[NAMESPACE, "delete", "peerauthentication", "some"])?;
         wait_for("plain text is refused", SOON, || self.is_refused("outside", "http://member-0.member:8080"))
+    }
+
+    /// A pod that no proxy serves is of the outside world for those that have one.
+    fn outbound(&self) -> anyhow::Result<()> {
+        let address = ["get", "pod", "outside", "-o", "jsonpath={.status.podIP}"];
+        let url =
+            format!("tcp://{}:9090", kubectl(&self.place, &[&[NAMESPACE], address.as_slice()].concat())?);
+        self.answers("inside", &url)?;
+        let label = |text: &str| {
+            kubectl(&self.place, &[NAMESPACE, "label", "pod", "inside", "--overwrite", text]).map(drop)
+        };
+        label("mesh.io/outbound=deny")?;
+        wait_for("it is refused", SOON, || self.is_refused("inside", &url))?;
+        self.answers("inside", "tcp://greeter:9090")?;
+        label("mesh.io/outbound-")?;
+        wait_for("it is reached again", SOON, || self.answers("inside", &url).map(drop))
     }
 
     /// One client, kept connections, no second try of its own; every pod is replaced again and again.

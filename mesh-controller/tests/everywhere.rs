@@ -38,6 +38,7 @@ fn enters(root: Option<&str>, namespace: &str) -> bool {
         addresses: Vec::new(),
         plaintext: Plaintext::default(),
         on_node: None,
+        outside: mesh_model::Outside::Allowed,
     };
     let facts = ConnectionFacts {
         source: "10.0.0.1".parse().unwrap(),

@@ -44,4 +44,4 @@ pub use route::{Attachment, Route, RouteKind, Rule};
 pub use session::{Session, SessionCarrier, SessionKey};
 pub use source::{Origin, Position, SourceRef};
 pub use tls::{BackendTls, Certificate};
-pub use workload::{OnNode, Plaintext, Workload};
+pub use workload::{OnNode, Outside, Plaintext, Workload};

@@ -31,12 +31,32 @@ pub struct Workload {
     /// The node whose proxy serves it, for one without a proxy of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_node: Option<OnNode>,
+    /// Whether it reaches what the mesh does not know.
+    #[serde(default, skip_serializing_if = "Outside::is_allowed")]
+    pub outside: Outside,
 }
 
 impl Workload {
     /// Whether clients reach it with mutual TLS: its proxy is known to be in place.
     pub fn is_met_with_tls(&self) -> bool {
         self.on_node.as_ref().is_none_or(|on_node| on_node.confirmed)
+    }
+}
+
+/// Whether a workload may open connections to addresses that nothing in the mesh has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Outside {
+    /// It may, as without a mesh.
+    #[default]
+    Allowed,
+    /// Its proxy refuses them.
+    Denied,
+}
+
+impl Outside {
+    /// Whether such connections go where they want.
+    pub const fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allowed)
     }
 }
 

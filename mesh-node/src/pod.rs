@@ -142,7 +142,7 @@ impl Pod {
         let port = OutboundPort {
             namespace: Arc::clone(&workload.name.namespace),
             destination: Destination::Dialled,
-            unknown: Unknown::PassThrough,
+            unknown: Unknown::OfWorkload(workload.name.clone()),
         };
         proxy.open_outbound(OutboundListener { listen: Listen::Tcp(outbound), port })?;
         let plaintext = if workload.is_met_with_tls() { Plaintext::Strict } else { Plaintext::Permissive };

@@ -319,7 +319,8 @@ impl Sidecar {
             let name = ObjectName::new(service.namespace.as_str(), service.name.as_str());
             Destination::Service { service: name, port: service.port }
         });
-        let unknown = if self.deny_unknown { Unknown::Deny } else { Unknown::PassThrough };
+        let workload = ObjectName::new(self.namespace.as_str(), self.name.as_str());
+        let unknown = if self.deny_unknown { Unknown::Deny } else { Unknown::OfWorkload(workload) };
         let port = OutboundPort { namespace: Arc::from(self.namespace.as_str()), destination, unknown };
         OutboundListener { listen: Listen::At(Transport::Tcp, outbound.listen), port }
     }

@@ -214,6 +214,7 @@ fn workload(object: &str) -> Arc<Workload> {
         addresses: Vec::new(),
         plaintext: mesh_model::Plaintext::default(),
         on_node: None,
+        outside: mesh_model::Outside::Allowed,
     })
 }
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use mesh_model::{Kind, ObjectName, OnNode, Origin, Resource, ResourceKey, SourceRef, SpiffeId, Workload};
 
-use super::output::Output;
+use super::output::{Output, Report};
 use super::plaintext;
 use super::reader::Reader;
-use super::workload::labels;
+use super::workload::{labels, outside};
 use crate::inject::HEALTH_PORT;
 use crate::names::bounded;
 use crate::objects::ConfigMap;
@@ -23,17 +23,22 @@ pub(super) fn pod(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> {
         return Some(Output::default());
     }
     let Some(identity) = account(reader, pod) else { return Some(Output::default()) };
+    let source = SourceRef::new("Pod", name.clone(), Origin::Api { generation: 0 });
+    let mut report = Report::on(&source);
+    let outside = outside(reader, &name.namespace, &pod.labels, &mut report);
     let workload = Workload {
         key: ResourceKey::local(Kind::Workload, name.clone()),
-        source: SourceRef::new("Pod", name.clone(), Origin::Api { generation: 0 }),
+        source: source.clone(),
         name: name.clone(),
         labels: labels(&pod.labels),
         identity,
         addresses: pod.addresses.clone(),
         plaintext: plaintext::of_workload(reader, &name.namespace, &pod.labels),
         on_node,
+        outside,
     };
-    Some(Output { resources: vec![Resource::Workload(Arc::new(workload))], ..Output::default() })
+    let resources = vec![Resource::Workload(Arc::new(workload))];
+    Some(Output { resources, findings: report.findings, ..Output::default() })
 }
 
 /// The identity that clients must find at a port of a pod; `None` where plain text is spoken: a pod that no proxy serves,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mesh_model::{FieldPath, Kind, ObjectName, Reason, Resource, ResourceKey, SpiffeId, Workload};
+use mesh_model::{FieldPath, Kind, ObjectName, Outside, Reason, Resource, ResourceKey, SpiffeId, Workload};
 
 use super::output::{Output, Report};
 use super::plaintext;
@@ -34,9 +34,29 @@ pub(super) fn workload(reader: &Reader<'_>, name: &ObjectName) -> Option<Output>
         addresses,
         plaintext: plaintext::of_workload(reader, &name.namespace, &process.metadata.labels),
         on_node: None,
+        outside: outside(reader, &name.namespace, &process.metadata.labels, &mut report),
     };
     let resources = vec![Resource::Workload(Arc::new(workload))];
     Some(Output { resources, findings: report.findings, ..Output::default() })
+}
+
+/// The label that says whether a workload, or those of a namespace, reach what the mesh does not know.
+const OUTBOUND: &str = "mesh.io/outbound";
+
+/// Whether a workload with these labels reaches what the mesh does not know: its own label before its namespace's. What
+/// cannot be read denies.
+pub(super) fn outside(reader: &Reader<'_>, namespace: &str, own: &TextMap, report: &mut Report) -> Outside {
+    let around = reader.namespace_labels(namespace);
+    match own.get(OUTBOUND).or_else(|| around.get(OUTBOUND)).map(String::as_str) {
+        None | Some("allow") => Outside::Allowed,
+        Some("deny") => Outside::Denied,
+        Some(other) => {
+            let message = format!("{OUTBOUND} is {other:?}; until it is known what that means, it denies");
+            let path = FieldPath::from("metadata.labels");
+            report.error(Reason::InvalidValue, &path, message, "write allow or deny");
+            Outside::Denied
+        }
+    }
 }
 
 /// The identity of a process.

@@ -142,6 +142,7 @@ mod tests {
                 addresses: Vec::new(),
                 plaintext: Plaintext::default(),
                 on_node: node.map(on_node),
+                outside: mesh_model::Outside::Allowed,
             }))
         };
         let set =

@@ -26,6 +26,7 @@ fn workload(name: &str, address: &str, account: &str) -> Arc<Workload> {
         addresses: vec![address.parse().unwrap()],
         plaintext: Plaintext::default(),
         on_node: Some(OnNode { node: Arc::from("n"), confirmed: false, probes: BTreeSet::new() }),
+        outside: mesh_model::Outside::Allowed,
         name,
     })
 }
@@ -93,6 +94,7 @@ fn a_served_pod_is_left_when_its_namespace_goes_or_it_leaves_the_mesh_or_changes
 fn only_pods_of_this_node_with_an_address_are_wanted() {
     let elsewhere = Workload {
         on_node: Some(OnNode { node: Arc::from("m"), confirmed: false, probes: BTreeSet::new() }),
+        outside: mesh_model::Outside::Allowed,
         ..(*workload("b", "10.0.0.2", "x")).clone()
     };
     let sidecar = Workload { on_node: None, ..(*workload("c", "10.0.0.3", "x")).clone() };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use mesh_model::{Outside, Workload};
 use mesh_node::places::Places;
 use mesh_node::plan::{Leaving, Seat, plan};
 use mesh_node::pod::{INBOUND_PORT, clean};
@@ -42,6 +43,17 @@ fn plain_text_enters_until_clients_know_better_and_then_from_the_node_at_probes_
     assert_eq!(world.peer.dial(POD, 8081).unwrap().1, "10.99.0.1", "the node asks at the port of a probe");
     let strict = world.enter(true);
     assert!(!strict.is_open() && strict.has_successor(), "two processes serve the pod");
+}
+
+#[test]
+fn what_the_mesh_does_not_know_is_reached_while_the_pod_may() {
+    let Some(world) = World::new() else { return };
+    world.peer.serve(9000);
+    let _pod = world.enter(true);
+    for (outside, reached) in [(Outside::Allowed, true), (Outside::Denied, false), (Outside::Allowed, true)] {
+        world.publish(Arc::new(Workload { outside, ..workload(true) }));
+        assert_eq!(world.pod.dial(PEER, 9000).is_ok(), reached, "{outside:?}");
+    }
 }
 
 #[test]

@@ -155,11 +155,16 @@ impl World {
 
     pub(crate) fn enter_at(&self, sockets: Sockets, confirmed: bool) -> Pod {
         let workload = Arc::new(workload(confirmed));
-        let set = vec![Resource::Workload(Arc::clone(&workload))];
-        self.shared.mesh.publish(Mesh::default().apply(&Delta { set, removed: Vec::new() }));
+        self.publish(Arc::clone(&workload));
         let namespace = self.namespace();
         let seat = Seat { namespace: namespace.id().unwrap(), workload };
         Pod::enter(&self.shared, seat, (namespace, sockets), self.tls.clone()).unwrap()
+    }
+
+    /// A mesh in which nothing else is.
+    pub(crate) fn publish(&self, workload: Arc<Workload>) {
+        let set = vec![Resource::Workload(workload)];
+        self.shared.mesh.publish(Mesh::default().apply(&Delta { set, removed: Vec::new() }));
     }
 
     pub(crate) fn namespace(&self) -> Namespace {
@@ -183,6 +188,7 @@ pub(crate) fn workload(confirmed: bool) -> Workload {
         addresses: vec![IpAddr::from(POD)],
         plaintext: Plaintext::default(),
         on_node: Some(OnNode { node: Arc::from("n"), confirmed, probes: [8081].into() }),
+        outside: mesh_model::Outside::Allowed,
     }
 }
 

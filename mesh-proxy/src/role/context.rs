@@ -82,13 +82,13 @@ impl Context {
         self.until(|_| self.admit(workload, facts).err()).await
     }
 
-    /// Ends when a later snapshot gives a reason to.
-    pub(crate) async fn until(&self, reason: impl Fn(&Mesh) -> Option<Reason>) -> Reason {
+    /// Ends when this or a later snapshot has what is looked for, such as a reason to end something.
+    pub(crate) async fn until<T>(&self, find: impl Fn(&Mesh) -> Option<T>) -> T {
         let mut changes = self.mesh.changes();
         loop {
             // Looked at once before waiting: a change may have come since the decision.
-            if let Some(reason) = reason(&self.mesh.current()) {
-                return reason;
+            if let Some(found) = find(&self.mesh.current()) {
+                return found;
             }
             if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;

@@ -24,13 +24,15 @@ use crate::telemetry::flow::Protocol;
 use crate::upstream::{Connect, Security, Speaks, Upstream};
 
 /// What happens to connections whose destination the mesh does not know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Unknown {
     /// They are refused.
     Deny,
     /// They go where they wanted, as they are; never to the proxy's own loopback.
     #[default]
     PassThrough,
+    /// As the mesh says of this workload ([`mesh_model::Outside`]); while it says nothing they wait.
+    OfWorkload(ObjectName),
 }
 
 /// Where the connections of an outbound listener want to go.
@@ -182,13 +184,24 @@ async fn outside(
     address: SocketAddr,
     drain: Signal,
 ) -> Result<(), (Reason, String)> {
-    if port.unknown == Unknown::Deny || !may_pass(address.ip()) {
+    let denied = match &port.unknown {
+        Unknown::Deny => true,
+        Unknown::PassThrough => false,
+        Unknown::OfWorkload(name) => is_denied(cx, name).await,
+    };
+    if denied || !may_pass(address.ip()) {
         flow.refused(Reason::NoRoute);
         stream.abort();
         return Err((Reason::NoRoute, format!("nothing in the mesh is at {address}")));
     }
     let upstream = Upstream { address, security: Security::Plain, speaks: Speaks::Opaque };
     join(cx, (flow, stream), upstream, drain).await
+}
+
+/// What the mesh says of a workload, which it may not know in its first moments.
+async fn is_denied(cx: &Context, name: &ObjectName) -> bool {
+    let said = cx.until(|mesh| mesh.workload(name).map(|workload| !workload.outside.is_allowed()));
+    tokio::time::timeout(cx.times.handshake, said).await.unwrap_or(true)
 }
 
 /// The proxy's loopback holds its own admin port and other workloads' sockets: nobody is passed there.

@@ -129,6 +129,7 @@ pub(crate) fn workload(object: &str) -> Arc<Workload> {
         addresses: Vec::new(),
         plaintext: mesh_model::Plaintext::default(),
         on_node: None,
+        outside: mesh_model::Outside::Allowed,
     })
 }
 

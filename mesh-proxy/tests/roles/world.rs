@@ -127,6 +127,7 @@ pub(crate) fn workload(world: &World, account: &str) -> Resource {
         addresses: Vec::new(),
         plaintext: mesh_model::Plaintext::default(),
         on_node: None,
+        outside: mesh_model::Outside::Allowed,
     }))
 }
 

@@ -85,6 +85,7 @@ fn workload(reader: &Reader<'_>, object: &Gateway, entry: &Entry) -> Result<Work
         addresses: Vec::new(),
         plaintext: mesh_model::Plaintext::default(),
         on_node: None,
+        outside: mesh_model::Outside::Allowed,
     })
 }
 

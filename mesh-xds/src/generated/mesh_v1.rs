@@ -1110,4 +1110,7 @@ pub struct Workload {
     /// Ports at which the node itself asks how the application is.
     #[prost(uint32, repeated, tag = "11")]
     pub probe_ports: Vec<u32>,
+    /// Whether it may not reach what the mesh does not know.
+    #[prost(bool, tag = "12")]
+    pub outside_denied: bool,
 }

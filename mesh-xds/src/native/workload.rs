@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mesh_model::{Kind, OnNode, Plaintext, Workload};
+use mesh_model::{Kind, OnNode, Outside, Plaintext, Workload};
 
 use super::field::{Decoded, each_parsed, parsed, port};
 use super::meta;
@@ -32,6 +32,7 @@ pub(super) fn encode(workload: &Workload) -> wire::Workload {
             .copied()
             .map(u32::from)
             .collect(),
+        outside_denied: !workload.outside.is_allowed(),
     }
 }
 
@@ -58,5 +59,6 @@ pub(super) fn decode(wire: wire::Workload) -> Decoded<Workload> {
         addresses: each_parsed("addresses", &wire.addresses)?,
         plaintext: Plaintext { elsewhere: wire.plaintext, ports },
         on_node: (!wire.node.is_empty()).then_some(OnNode { node, confirmed, probes }),
+        outside: if wire.outside_denied { Outside::Denied } else { Outside::Allowed },
     })
 }

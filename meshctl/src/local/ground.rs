@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mesh_model::{AppProtocol, Mesh, Transport};
+use mesh_model::{AppProtocol, Mesh, ObjectName, Transport};
 use mesh_proxy::capture::{HostsFile, Launcher, Program, SocketBroker, WorkloadSpec};
 use mesh_proxy::dialer::{DialApplication, Dialing, SameNetwork};
 use mesh_proxy::proxy::{Listen, OutboundListener};
@@ -55,11 +55,12 @@ impl DialApplication for Inside {
 /// Starts a program in namespaces of its own, where it sees these of our folders and no others.
 pub(crate) async fn captured(
     name: &str,
-    namespace: &str,
+    workload: &ObjectName,
     program: Program,
     shown: Vec<PathBuf>,
     mesh: &Mesh,
 ) -> Result<Ground, String> {
+    let namespace = &*workload.namespace;
     let hosts = names::hosts(mesh, namespace);
     // The socket of `meshctl status` is there, and those of the other replicas: applications are not told what the mesh
     // does, nor are they anybody else.
@@ -71,7 +72,7 @@ pub(crate) async fn captured(
     let port = || OutboundPort {
         namespace: Arc::from(namespace),
         destination: Destination::Dialled,
-        unknown: Unknown::PassThrough,
+        unknown: Unknown::OfWorkload(workload.clone()),
     };
     let listener = |listener: TcpListener| OutboundListener { listen: Listen::Tcp(listener), port: port() };
     let outbound: Vec<_> = launched.outbound.into_iter().map(listener).collect();

@@ -202,7 +202,7 @@ impl Life {
         match self.shared.capture {
             Capture::Namespaces => {
                 let shown = socket.map(|socket| socket.folder().to_owned()).into_iter().collect();
-                ground::captured(&name, namespace, program, shown, &mesh).await
+                ground::captured(&name, &self.order.process, program, shown, &mesh).await
             }
             Capture::Ports => {
                 ground::plain(&name, namespace, program, &mesh).map_err(|error| error.to_string())

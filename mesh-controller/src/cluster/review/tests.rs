@@ -63,6 +63,7 @@ fn nodes() -> Nodes {
             addresses: Vec::new(),
             plaintext: Plaintext::default(),
             on_node: node.map(on_node),
+            outside: mesh_model::Outside::Allowed,
         }))
     };
     let set = vec![workload("cart", Some("n1")), workload("other", None)];

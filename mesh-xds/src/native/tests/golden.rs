@@ -301,6 +301,7 @@ pub(super) fn workload() -> Resource {
         addresses: vec![ip("10.1.2.3")],
         plaintext: mesh_model::Plaintext::default(),
         on_node: None,
+        outside: mesh_model::Outside::Allowed,
     }))
 }
 

@@ -417,9 +417,9 @@ fn workload() -> Any<Workload> {
     let ports = proptest::collection::btree_map(1..=u16::MAX, any::<bool>(), 0..3);
     let probes = proptest::collection::btree_set(1..=u16::MAX, 0..3);
     let on_node = proptest::option::of((text(), any::<bool>(), probes));
-    let rest = ((any::<bool>(), ports), on_node);
+    let rest = ((any::<bool>(), ports), on_node, any::<bool>());
     (key(Kind::Workload), source(), object(), labels(), identity(), vec(any::<IpAddr>(), 0..3), rest)
-        .prop_map(|(key, source, name, labels, identity, addresses, ((elsewhere, ports), on_node))| {
+        .prop_map(|(key, source, name, labels, identity, addresses, ((elsewhere, ports), on_node, open))| {
             Workload {
                 key,
                 source,
@@ -433,6 +433,7 @@ fn workload() -> Any<Workload> {
                     confirmed,
                     probes,
                 }),
+                outside: if open { mesh_model::Outside::Allowed } else { mesh_model::Outside::Denied },
             }
         })
         .boxed()
