@@ -49,7 +49,9 @@ pub fn finish(body: &mut StatusBody, reach: &Reach<'_>) {
                 let generation = reach.gateway.metadata.generation;
                 conditions.push(addresses_assigned(!has.is_empty(), &missing, generation));
             }
-            *addresses = has;
+            // One that was not asked for in a way that is understood is none of the gateway's.
+            let refused = conditions.iter().any(|c| !c.status && c.reason == "UnsupportedAddress");
+            *addresses = if refused { Vec::new() } else { has };
             (conditions, listeners)
         }
         StatusBody::ListenerSet { conditions, listeners } => (conditions, listeners),
@@ -181,6 +183,19 @@ mod tests {
             assert_eq!((gateway, listener), (expected, expected));
             assert_eq!(!addresses.is_empty(), address, "{expected}");
         }
+    }
+
+    #[test]
+    fn a_gateway_that_asks_for_unsupported_addresses_has_none() {
+        let (gateway, service) = (gateway(json!([{"type": "Hostname"}])), service("10.96.0.7"));
+        let (mut body, none) = (body(), Value::Null);
+        let StatusBody::Gateway { conditions, .. } = &mut body else { panic!("a gateway") };
+        conditions[0] = Condition::fails("Accepted", "UnsupportedAddress", "", Some(3));
+        let there = Some((&service, &none));
+        let reach =
+            Reach { gateway: &gateway, service: there, refused: None, ready: 1, answer: Answer::Applied };
+        finish(&mut body, &reach);
+        assert!(matches!(body, StatusBody::Gateway { addresses, .. } if addresses.is_empty()));
     }
 
     #[test]
