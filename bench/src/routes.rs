@@ -86,6 +86,8 @@ fn mesh(routes: usize) -> Mesh {
         hostname: HostPattern::Any,
         tls: None,
         backend_certificate: None,
+        filters: Vec::new(),
+        tracing: None,
     };
     let listener = Resource::Listener(Arc::new(listener));
     Mesh::from_resources([listener].into_iter().chain((0..routes).map(route)))

@@ -7,6 +7,7 @@ use crate::cluster::Place;
 use crate::config::Config;
 use crate::{images, say};
 
+mod backends;
 mod certificates;
 mod experimental;
 mod gateways;
@@ -34,6 +35,7 @@ const TRIALS: &[(&str, Trial)] = &[
     ("experimental: sessions", experimental::sessions),
     ("experimental: routes that name no gateway", experimental::default_gateways),
     ("experimental: addresses for the cluster alone", experimental::routability),
+    ("experimental: backends of their own kind", backends::own_kind),
     ("certificates that break", certificates::broken),
     ("an object that older definitions let through", history::let_through),
     ("a webhook under hostile questions", webhook::hostile),

@@ -20,6 +20,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("certificate", peers::certificate),
     ("certificate_request", peers::certificate_request),
     ("client_hello", peers::client_hello),
+    ("dns_answer", peers::dns_answer),
     ("duration", model::duration),
     ("host_pattern", model::host_pattern),
     ("http1", http1::http1),

@@ -1,11 +1,12 @@
 //! Targets for what comes from other machines and from the disk: certificates and requests for them, ClientHello,
-//! trace context, ADS requests, the sealed store.
+//! trace context, ADS requests, answers of name servers, the sealed store.
 
 use http::{HeaderMap, HeaderValue};
 use mesh_ca::csr::{self, CsrError};
 use mesh_ca::profile::{self, Leaf, Signing};
 use mesh_ca::store::{self, SealingKey, UnsealError};
 use mesh_ca::{PrivateKey, PublicKey};
+use mesh_dns::message::{Answer, Family, Question};
 use mesh_proxy::telemetry::trace::TraceContext;
 use mesh_proxy::tls::{self, FirstBytes};
 use mesh_xds::Types;
@@ -82,6 +83,19 @@ pub fn xds_request(bytes: &[u8]) {
             return;
         }
         session.take_events();
+    }
+}
+
+/// Answers of name servers: whatever it says, an answer is bounded and of the family that was asked for.
+pub fn dns_answer(bytes: &[u8]) {
+    for family in [Family::V4, Family::V6] {
+        let question = Question::new(7, "api.example.com", family).expect("the name is a constant");
+        let Ok(answer) = question.answer(bytes) else { continue };
+        if let Answer::Addresses(addresses, _) = &answer {
+            assert!(addresses.len() * 10 <= bytes.len());
+            assert!(addresses.iter().all(|address| address.is_ipv4() == (family == Family::V4)));
+        }
+        planted(matches!(answer, Answer::Failed(code) if code > 5));
     }
 }
 

@@ -109,6 +109,20 @@ fn frontend(mode: &str) -> String {
     ))
 }
 
+/// A policy whose issuers are those of the cluster.
+fn shared_issuers() -> String {
+    let map = material();
+    let (_, pem) = map.split_once("ca.crt: |\n").unwrap();
+    let policy = "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: p}\nspec:\n  \
+                  targetRefs: [{group: \"\", kind: Service, name: cart}]\n";
+    let refs = "caCertificateRefs: [{group: certificates.k8s.io, kind: ClusterTrustBundle, name: shared}]";
+    format!(
+        "{}---\n{policy}  validation: {{hostname: a.test, {refs}}}\n---\napiVersion: certificates.k8s.io/v1beta1\n\
+         kind: ClusterTrustBundle\nmetadata: {{name: shared}}\nspec:\n  trustBundle: |\n{pem}",
+        forward("name: one")
+    )
+}
+
 fn tls_listener(name: &str, protocol: &str, host: &str) -> String {
     let tls = "tls: {certificateRefs: [{name: web}]}";
     format!("{{name: {name}, port: 443, protocol: {protocol}, hostname: \"{host}\", {tls}}}")
@@ -129,6 +143,7 @@ fn case(feature: Feature) -> String {
     match feature {
         BackendTlsPolicy => tls_policy(""),
         BackendTlsPolicySan => tls_policy(", subjectAltNames: [{type: Hostname, hostname: b.test}]"),
+        ClusterTrustBundle => shared_issuers(),
         GrpcRoute => grpc(TO_CART),
         GrpcNamedRule => grpc("{name: one, backendRefs: [{name: cart, port: 80}]}"),
         GrpcRequestHeaders => grpc(&format!(
@@ -145,6 +160,10 @@ fn case(feature: Feature) -> String {
         ListenerIsolation => gateway(
             "listeners: [{name: a, port: 80, protocol: HTTP, hostname: \"*.a.test\"}, \
              {name: b, port: 80, protocol: HTTP, hostname: x.a.test}]",
+        ),
+        ListenerFilters => gateway(
+            "listeners: [{name: a, port: 80, protocol: HTTP, filters: {requests: [{type: ExternalAuth, externalAuth: \
+             {protocol: HTTP, http: {}, backendRef: {name: cart, port: 80}}}]}}]",
         ),
         Misdirected => gateway(&format!(
             "listeners: [{}, {}]",

@@ -150,3 +150,56 @@ fn pods_of_the_control_plane_are_never_served_by_the_node() {
     take(&mut translator, vec![on_node("service-mesh-system", "controller", "10.0.0.9")]);
     assert_eq!(workloads(&translator), []);
 }
+
+const BACKEND: &str = r"
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackend
+metadata: {namespace: shop, name: models}
+spec: {type: EndpointSelector, endpointSelector: {matchLabels: {app: model}}, port: {number: 9000}}
+";
+
+/// Name, address, readiness and deletion of a pod that the backend selects, or not.
+fn served(name: &str, address: &str, (app, ready, ending): (&str, &str, bool)) -> (ObjectName, Option<Pod>) {
+    let init = json!([{"name": SIDECAR, "restartPolicy": "Always"}]);
+    let mut metadata = json!({"namespace": "shop", "name": name, "labels": {"app": app}});
+    if ending {
+        metadata["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    }
+    let status = json!({"podIP": address, "conditions": [{"type": "Ready", "status": ready}]});
+    let spec = json!({"serviceAccountName": "model", "initContainers": init});
+    let pod = json!({"metadata": metadata, "spec": spec, "status": status});
+    (ObjectName::new("shop", name), Pod::read(&pod))
+}
+
+fn ready(translator: &Translator) -> Vec<(IpAddr, bool)> {
+    let resources = translator.translation().resources.into_values();
+    let chunks =
+        resources.filter_map(|r| if let Resource::EndpointChunk(chunk) = r { Some(chunk) } else { None });
+    let tcp = chunks.filter(|chunk| chunk.transport == mesh_model::Transport::Tcp);
+    let all = tcp.flat_map(|chunk| chunk.endpoints.clone()).filter(|endpoint| endpoint.ready);
+    all.map(|e: Endpoint| (e.address.ip(), e.identity.is_some())).collect()
+}
+
+#[test]
+fn a_backend_has_the_ready_pods_of_its_labels_and_those_that_end_only_while_there_are_no_others() {
+    let mut translator = Translator::new(Settings { follows_pods: true, ..Settings::default() });
+    let objects = load(BACKEND.as_bytes(), &Arc::from("in.yaml")).objects;
+    translator.update(Changes::of(objects.iter().map(|stored| Entry::of(stored))));
+    assert_eq!(ready(&translator), []);
+    let pods = vec![
+        served("a", "10.0.0.1", ("model", "True", false)),
+        served("b", "10.0.0.2", ("model", "False", false)),
+        served("c", "10.0.0.3", ("model", "True", true)),
+        served("d", "10.0.0.4", ("other", "True", false)),
+    ];
+    take(&mut translator, pods);
+    assert_eq!(ready(&translator), [(address(1), true)]);
+    take(&mut translator, vec![served("b", "10.0.0.2", ("model", "True", false))]);
+    assert_eq!(ready(&translator), [(address(1), true), (address(2), true)]);
+    let ending = |name: &str, at: &str| served(name, at, ("model", "True", true));
+    take(&mut translator, vec![ending("a", "10.0.0.1"), ending("b", "10.0.0.2")]);
+    assert_eq!(ready(&translator).len(), 3, "all end");
+    let gone = ["a", "b", "c"].map(|name| (ObjectName::new("shop", name), None));
+    take(&mut translator, gone.into());
+    assert_eq!(ready(&translator), []);
+}

@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod cors;
+pub mod grant;
 pub mod headers;
 pub mod names;
 pub mod redirect;

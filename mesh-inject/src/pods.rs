@@ -27,6 +27,10 @@ pub struct Pod {
     /// Addresses that are its own. None while it has none, when it uses the node's, and when it has ended: then
     /// another pod may have them.
     pub addresses: Vec<IpAddr>,
+    /// Addresses at which it takes requests: its own, or its node's when it uses that. None while it is not ready.
+    pub serves: Vec<IpAddr>,
+    /// Whether it is being removed. It may take requests still, and should get none while others can.
+    pub ending: bool,
     /// Whether a sidecar takes its connections.
     pub meshed: bool,
     /// What tells it from an earlier pod of the same name.
@@ -54,6 +58,8 @@ impl Pod {
             labels,
             account: account.unwrap_or("default").to_owned(),
             addresses: if on_node || ended { Vec::new() } else { addresses(status) },
+            serves: if ended || !is_ready(status) { Vec::new() } else { addresses(status) },
+            ending: metadata.get("deletionTimestamp").is_some_and(Value::is_string),
             meshed: !on_node && has_sidecar(spec),
             uid: text(metadata, "uid"),
             node: text(spec, "nodeName"),
@@ -70,6 +76,11 @@ impl Pod {
             && !self.node.is_empty()
             && !self.addresses.is_empty()
     }
+}
+
+fn is_ready(status: &Value) -> bool {
+    let conditions = status["conditions"].as_array();
+    conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
 fn addresses(status: &Value) -> Vec<IpAddr> {
@@ -146,6 +157,29 @@ mod tests {
         let late = json!([{"restartPolicy": "Always", "startupProbe": {"grpc": {"port": 7000}}}]);
         let found = pod(json!({"containers": app, "initContainers": late}), "Running");
         assert_eq!(found.probes, [7000, 8080, 9090].into());
+    }
+
+    #[test]
+    fn only_a_ready_pod_serves_and_at_the_nodes_address_too() {
+        let read = |phase: &str, ready: &str, host: bool| {
+            let conditions =
+                json!([{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": ready}]);
+            let status = json!({"phase": phase, "podIP": "10.0.0.7", "conditions": conditions});
+            let metadata = json!({"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"});
+            let spec = json!({"hostNetwork": host});
+            Pod::read(&json!({"metadata": metadata, "spec": spec, "status": status})).expect("it has a name")
+        };
+        let table = [
+            ("Running", "True", false, 1),
+            ("Running", "True", true, 1),
+            ("Running", "False", false, 0),
+            ("Failed", "True", false, 0),
+        ];
+        for (phase, ready, host, expected) in table {
+            let found = read(phase, ready, host);
+            assert_eq!((found.serves.len(), found.ending), (expected, true), "{phase} {ready} {host}");
+        }
+        assert!(!pod(json!({}), "Running").ending);
     }
 
     #[test]

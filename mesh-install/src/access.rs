@@ -125,6 +125,9 @@ fn reads() -> Vec<Rule> {
             group::CORE => {
                 "what routes and listeners refer to: backends, certificates, accounts, namespace labels"
             }
+            group::CERTIFICATES => {
+                "the issuers that a cluster shares, which TLS policies and listeners may trust"
+            }
             group::DISCOVERY => "the addresses behind a Service",
             group::GATEWAY => "the Gateway API is what the mesh is configured with",
             group::EXPERIMENTAL => "with policies that are experiments of the Gateway API",

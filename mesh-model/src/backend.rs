@@ -86,6 +86,10 @@ pub struct Service {
     /// Whether requests of one client stay with an endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Arc<Session>>,
+    /// A name outside of the mesh whose addresses are the endpoints (`XBackend` of type `ExternalHostname`, GEP-4894).
+    /// Each proxy looks it up itself; the port there is that of the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<Arc<str>>,
 }
 
 /// A limit of retries (GEP-3388): a share of the requests of an interval, and some however few come.

@@ -12,4 +12,4 @@ mod route;
 pub use authorize::{Miss, Verdict, authorize, explain_authorization};
 pub use decision::{Authorization, BackendShare, Decision, PassedOver, PolicyStep, RouteRef};
 pub use journey::{Journey, explain_journey};
-pub use route::{Place, Routed, explain_route, route_connection, route_request};
+pub use route::{Place, Routed, explain_route, listener_filters, route_connection, route_request};

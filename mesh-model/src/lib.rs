@@ -26,6 +26,7 @@ pub mod route;
 pub mod session;
 pub mod source;
 pub mod tls;
+pub mod tracing;
 pub mod workload;
 
 pub use authority::Authority;

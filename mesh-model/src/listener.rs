@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::filter::ExternalAuth;
 use crate::hostname::HostPattern;
 use crate::name::{ObjectName, ResourceKey};
 use crate::source::SourceRef;
+use crate::tracing::Tracing;
 
 /// The protocol of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -91,4 +93,10 @@ pub struct Listener {
     /// The certificate that the gateway shows to backends that ask for one (GEP-3155). It binds late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend_certificate: Option<ResourceKey>,
+    /// Authorization services that a request must pass before a route is chosen, in this order (GEP-5224).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<ExternalAuth>,
+    /// How the gateway's requests are traced, where a policy says so; all its listeners say the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<Arc<Tracing>>,
 }

@@ -9,6 +9,7 @@ mod headers;
 mod hosts;
 mod paths;
 mod table;
+mod towards;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -52,9 +53,14 @@ pub struct Mesh {
     version: u64,
     resources: RedBlackTreeMapSync<ResourceKey, Resource>,
     gateways: HashTrieMapSync<GatewayPort, Arc<[Arc<Listener>]>>,
+    /// How many listeners have filters: mostly none, and then no request looks for any.
+    filtering: usize,
+    /// How many listeners have a policy for traces.
+    traced: usize,
     listener_routes: HashTrieMapSync<ResourceKey, RouteTable>,
     service_routes: HashTrieMapSync<RoutedService, RedBlackTreeMapSync<Arc<str>, RouteTable>>,
     services: HashTrieMapSync<ObjectName, Arc<Service>>,
+    outside: RedBlackTreeMapSync<ObjectName, Arc<Service>>,
     addresses: HashTrieMapSync<IpAddr, Arc<Service>>,
     endpoints: HashTrieMapSync<ServicePortKey, Arc<EndpointSet>>,
     backend_tls: HashTrieMapSync<RoutedService, RedBlackTreeMapSync<ResourceKey, Arc<BackendTls>>>,
@@ -98,6 +104,11 @@ impl Mesh {
     /// The listeners of a gateway's port, ordered from the most specific hostname to the least.
     pub fn listeners(&self, gateway: &ObjectName, transport: Transport, port: u16) -> &[Arc<Listener>] {
         self.gateways.get(&(gateway.clone(), transport, port)).map_or(&[], |found| found)
+    }
+
+    /// Whether some listener has filters.
+    pub fn has_listener_filters(&self) -> bool {
+        self.filtering > 0
     }
 
     /// Every listener, ordered by key.
@@ -148,6 +159,11 @@ impl Mesh {
         self.services.get(name)
     }
 
+    /// The services whose endpoints are the addresses of a name, ordered by their own.
+    pub fn outside_services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.outside.values()
+    }
+
     /// The service that a virtual address belongs to.
     pub fn service_at(&self, address: &IpAddr) -> Option<&Arc<Service>> {
         self.addresses.get(address)
@@ -161,19 +177,6 @@ impl Mesh {
         port: u16,
     ) -> Option<&Arc<EndpointSet>> {
         self.endpoints.get(&(service.clone(), transport, port))
-    }
-
-    /// TLS towards a service port: a policy that names the port before one that names none; among equals the
-    /// first by key.
-    pub fn backend_tls(&self, service: &ObjectName, port: u16) -> Option<&Arc<BackendTls>> {
-        let ports = [Some(port), None];
-        ports.into_iter().find_map(|p| self.backend_tls.get(&(service.clone(), p))?.values().next())
-    }
-
-    /// The certificate that a gateway shows to backends; all its listeners name the same one.
-    pub fn backend_certificate(&self, gateway: &ObjectName, port: u16) -> Option<&Arc<Certificate>> {
-        let listener = self.listeners(gateway, Transport::Tcp, port).first()?;
-        self.certificate(listener.backend_certificate.as_ref()?)
     }
 
     /// A certificate by key.
@@ -247,7 +250,9 @@ impl Mesh {
                 self.endpoints.insert_mut(slot, Arc::new(found.with(Arc::clone(chunk))));
             }
             Resource::Listener(listener) => {
-                self.change_listeners(listener, |all| all.push(Arc::clone(listener)))
+                self.filtering += usize::from(!listener.filters.is_empty());
+                self.traced += usize::from(listener.tracing.is_some());
+                self.change_listeners(listener, |all| all.push(Arc::clone(listener)));
             }
             Resource::Policy(policy) => {
                 let namespace = &policy.key.object.namespace;
@@ -259,6 +264,9 @@ impl Mesh {
             Resource::Service(service) => {
                 for address in &service.addresses {
                     self.addresses.insert_mut(*address, Arc::clone(service));
+                }
+                if service.hostname.is_some() {
+                    self.outside.insert_mut(service.name.clone(), Arc::clone(service));
                 }
                 self.services.insert_mut(service.name.clone(), Arc::clone(service));
             }
@@ -290,6 +298,8 @@ impl Mesh {
                 replace(&mut self.endpoints, slot, rest, |set| set.is_unknown());
             }
             Resource::Listener(listener) => {
+                self.filtering -= usize::from(!listener.filters.is_empty());
+                self.traced -= usize::from(listener.tracing.is_some());
                 self.change_listeners(listener, |all| all.retain(|l| l.key != listener.key));
             }
             Resource::Policy(policy) => {
@@ -306,6 +316,7 @@ impl Mesh {
                         self.addresses.remove_mut(address);
                     }
                 }
+                self.outside.remove_mut(&service.name);
                 self.services.remove_mut(&service.name);
             }
             Resource::Workload(workload) => {

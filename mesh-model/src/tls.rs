@@ -85,4 +85,16 @@ pub struct BackendTls {
     pub names: Vec<SubjectAltName>,
     /// The roots.
     pub roots: Roots,
+    /// The certificate that is shown to this backend, in place of one that the gateway shows to all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientCertificate>,
+}
+
+/// A certificate that is shown to one backend (`XBackend`, `tls.clientCertificateRef`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientCertificate {
+    /// The certificate. It binds late.
+    pub certificate: ResourceKey,
+    /// The gateways that have it, because a route of theirs leads to the backend.
+    pub gateways: Vec<ObjectName>,
 }

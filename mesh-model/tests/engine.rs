@@ -25,6 +25,8 @@ fn listener(name: &str, hostname: &str) -> Listener {
         hostname: hostname.parse().expect("hostname"),
         tls: None,
         backend_certificate: None,
+        filters: Vec::new(),
+        tracing: None,
     }
 }
 

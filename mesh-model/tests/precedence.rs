@@ -24,6 +24,8 @@ fn listener() -> Listener {
         hostname: HostPattern::Any,
         tls: None,
         backend_certificate: None,
+        filters: Vec::new(),
+        tracing: None,
     }
 }
 

@@ -1,4 +1,5 @@
-//! Core objects beside services: `Namespace`, `Secret`, `ConfigMap`, `ServiceAccount` (Kubernetes 1.36).
+//! Core objects beside services: `Namespace`, `Secret`, `ConfigMap`, `ServiceAccount`, and `ClusterTrustBundle` of
+//! `certificates.k8s.io` (Kubernetes 1.36).
 
 use std::collections::BTreeMap;
 
@@ -94,6 +95,27 @@ shapes! {
         /// Name and labels.
         #[serde(default)]
         pub metadata: ObjectMeta,
+    }
+
+    /// CA certificates that a cluster shares.
+    pub struct ClusterTrustBundle {
+        /// Group and version as written.
+        pub api_version: String,
+        /// Kind as written.
+        pub kind: String,
+        /// Name and labels.
+        #[serde(default)]
+        pub metadata: ObjectMeta,
+        /// The certificates.
+        pub spec: TrustBundle,
+    }
+
+    /// CA certificates.
+    pub struct TrustBundle {
+        /// Who signs with them; nobody in particular when absent.
+        pub signer_name: Option<String>,
+        /// The certificates in PEM.
+        pub trust_bundle: String,
     }
 
     /// The account that a workload runs as.

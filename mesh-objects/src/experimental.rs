@@ -1,10 +1,16 @@
-//! `XBackendTrafficPolicy` and `XTelemetryPolicy` (Gateway API v1.7.0, experimental channel). No attachment.
+//! `XBackend`, `XBackendTrafficPolicy` and `XTelemetryPolicy` (Gateway API v1.7.0, experimental channel). No attachment.
 
-use super::meta::Manifest;
-use super::policy::PolicyStatus;
-use super::route::{BackendObjectReference, Fraction, Header, LocalObjectReference, SessionPersistence};
+use super::meta::{Condition, Manifest, TextMap};
+use super::policy::{BackendTlsValidation, PolicyStatus};
+use super::route::{
+    BackendObjectReference, Fraction, Header, LocalObjectReference, ParentReference, SecretObjectReference,
+    SessionPersistence,
+};
 use super::scalar::Duration;
 use super::shape::shapes;
+
+/// A destination of routes, with how it is spoken to.
+pub type XBackend = Manifest<BackendSpec, BackendStatus>;
 
 /// How traffic to a backend is limited.
 pub type XBackendTrafficPolicy = Manifest<BackendTrafficSpec, PolicyStatus>;
@@ -13,6 +19,114 @@ pub type XBackendTrafficPolicy = Manifest<BackendTrafficSpec, PolicyStatus>;
 pub type XTelemetryPolicy = Manifest<TelemetrySpec, PolicyStatus>;
 
 shapes! {
+    /// What an `XBackend` is. Exactly the field that `kind` names is set.
+    pub struct BackendSpec {
+        /// Pods by labels.
+        pub endpoint_selector: Option<EndpointSelector>,
+        /// A name outside of the cluster.
+        pub external_hostname: Option<ExternalHostname>,
+        /// Where endpoints listen.
+        pub port: BackendPort,
+        /// What is spoken; what the route says when absent.
+        pub protocol: Option<BackendProtocol>,
+        /// Whether sessions stay with an endpoint; for pods only.
+        pub session_persistence: Option<SessionPersistence>,
+        /// How TLS is spoken; not at all by default.
+        pub tls: BackendTls,
+        /// Which of the two.
+        #[serde(rename = "type")]
+        pub kind: BackendType,
+    }
+
+    /// What a backend is.
+    pub enum BackendType {
+        /// Pods by labels.
+        EndpointSelector,
+        /// A name outside of the cluster.
+        ExternalHostname,
+    }
+
+    /// Pods of the backend's namespace.
+    pub struct EndpointSelector {
+        /// Labels that they all have.
+        pub match_labels: TextMap,
+    }
+
+    /// A name outside of the cluster.
+    pub struct ExternalHostname {
+        /// The name; no address, and no name of a Service.
+        pub hostname: String,
+    }
+
+    /// Where endpoints listen.
+    pub struct BackendPort {
+        /// The port.
+        pub number: Option<u16>,
+    }
+
+    /// What is spoken to a backend.
+    pub enum BackendProtocol {
+        /// gRPC.
+        #[serde(rename = "GRPC")]
+        Grpc,
+        /// HTTP/2 in plain text.
+        H2C,
+        /// HTTP in any version.
+        #[serde(rename = "HTTP")]
+        Http,
+        /// HTTP/1.1.
+        #[serde(rename = "HTTP11")]
+        Http11,
+        /// HTTP/2 in TLS.
+        #[serde(rename = "HTTP2")]
+        Http2,
+        /// The Model Context Protocol.
+        #[serde(rename = "MCP")]
+        Mcp,
+        /// Opaque bytes.
+        #[serde(rename = "TCP")]
+        Tcp,
+        /// WebSocket in TLS.
+        #[serde(rename = "WSS")]
+        Wss,
+    }
+
+    /// How TLS is spoken to a backend.
+    pub struct BackendTls {
+        /// The certificate that is shown, when `mode` is `ClientAndServer`.
+        pub client_certificate_ref: Option<SecretObjectReference>,
+        /// Who proves who they are.
+        pub mode: BackendTlsMode,
+        /// What is expected of the backend's certificate, unless `mode` is `None`.
+        pub validation: Option<BackendTlsValidation>,
+    }
+
+    /// Who proves who they are.
+    pub enum BackendTlsMode {
+        /// Both.
+        ClientAndServer,
+        /// Nobody: plain text.
+        None,
+        /// The backend.
+        ServerOnly,
+    }
+
+    /// What controllers reported about a backend.
+    pub default struct BackendStatus {
+        /// One entry per ancestor and controller.
+        pub ancestors: Vec<BackendAncestorStatus>,
+    }
+
+    /// What one controller reported about one ancestor.
+    pub struct BackendAncestorStatus {
+        /// The ancestor.
+        pub ancestor_ref: ParentReference,
+        /// The conditions.
+        pub conditions: Vec<Condition>,
+        /// Who reported.
+        pub controller_name: String,
+    }
+
     /// What an `XBackendTrafficPolicy` asks for.
     pub struct BackendTrafficSpec {
         /// How many requests may be retries.

@@ -27,8 +27,8 @@ mod shape;
 use mesh_model::{ObjectName, Origin, SourceRef};
 
 pub use class::GatewayClass;
-pub use core::{ConfigMap, Namespace, Secret, ServiceAccount};
-pub use experimental::{XBackendTrafficPolicy, XTelemetryPolicy};
+pub use core::{ClusterTrustBundle, ConfigMap, Namespace, Secret, ServiceAccount};
+pub use experimental::{XBackend, XBackendTrafficPolicy, XTelemetryPolicy};
 pub use grpc::{GrpcFilter, GrpcMatch, GrpcRoute, GrpcRouteRule, GrpcRouteSpec};
 pub use http::{HttpFilter, HttpMatch, HttpRoute, HttpRouteRule, HttpRouteSpec};
 pub use l4::{L4RouteSpec, L4Rule, TcpRoute, TlsRoute, TlsRouteSpec, UdpRoute};
@@ -63,6 +63,8 @@ pub mod group {
     pub const LOCAL: &str = "local.mesh.io";
     /// Our authorization policies.
     pub const SECURITY: &str = "security.mesh.io";
+    /// Certificates that a cluster shares.
+    pub const CERTIFICATES: &str = "certificates.k8s.io";
     /// Endpoint slices.
     pub const DISCOVERY: &str = "discovery.k8s.io";
     /// Services, secrets and the other core objects.
@@ -150,6 +152,8 @@ objects! {
     AuthorizationPolicy, "AuthorizationPolicy", group::SECURITY, Namespaced, ["v1beta1"];
     /// How to speak TLS to a backend.
     BackendTlsPolicy, "BackendTLSPolicy", group::GATEWAY, Namespaced, ["v1", "v1alpha3"];
+    /// CA certificates that a cluster shares.
+    ClusterTrustBundle, "ClusterTrustBundle", group::CERTIFICATES, Cluster, ["v1beta1", "v1alpha1"];
     /// Plain configuration, here mostly CA bundles.
     ConfigMap, "ConfigMap", group::CORE, Namespaced, ["v1"];
     /// Addresses behind a service.
@@ -186,6 +190,8 @@ objects! {
     TlsRoute, "TLSRoute", group::GATEWAY, Namespaced, ["v1", "v1alpha2", "v1alpha3"];
     /// Routes for UDP datagrams.
     UdpRoute, "UDPRoute", group::GATEWAY, Namespaced, ["v1", "v1alpha2"];
+    /// A destination of routes, with how it is spoken to.
+    XBackend, "XBackend", group::EXPERIMENTAL, Namespaced, ["v1alpha1"];
     /// How traffic to a backend is limited.
     XBackendTrafficPolicy, "XBackendTrafficPolicy", group::EXPERIMENTAL, Namespaced, ["v1alpha1"];
     /// What a gateway tells of its traffic.

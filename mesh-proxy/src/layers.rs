@@ -4,6 +4,7 @@
 
 pub(crate) mod authorization;
 pub mod budget;
+pub(crate) mod exchange;
 pub mod forward;
 pub mod mirror;
 pub mod retry;

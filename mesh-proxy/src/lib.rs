@@ -10,6 +10,7 @@ pub mod dialer;
 mod hashed;
 pub mod http;
 pub mod layers;
+pub mod names;
 pub mod pool;
 pub mod proxy;
 pub mod role;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use mesh_model::{Certificate, Mesh, ObjectName, Service, Workload};
+use mesh_model::{BackendTls, Certificate, Mesh, ObjectName, Service, Workload};
 
 /// The place where a connection is decided.
 #[derive(Debug, Clone)]
@@ -44,10 +44,13 @@ impl Scope {
         matches!(self, Self::Outbound { client, .. } if is_same(*client, address))
     }
 
-    /// The certificate that is shown to backends: a gateway may have one.
-    pub(crate) fn backend_certificate(&self, mesh: &Mesh) -> Option<Arc<Certificate>> {
-        let Self::Gateway { gateway, port, .. } = self else { return None };
-        mesh.backend_certificate(gateway, *port).cloned()
+    /// The certificate that is shown to a backend under its policy.
+    pub(crate) fn shown_certificate(&self, mesh: &Mesh, tls: &BackendTls) -> Option<Arc<Certificate>> {
+        let at = match self {
+            Self::Gateway { gateway, port, .. } => Some((gateway, *port)),
+            Self::Inbound { .. } | Self::Outbound { .. } => None,
+        };
+        mesh.shown_certificate(tls, at).cloned()
     }
 }
 

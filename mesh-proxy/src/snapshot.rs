@@ -47,9 +47,22 @@ impl SharedMesh {
 
     /// Replaces the snapshot. Requests that took the old one keep it until they are decided.
     pub fn publish(&self, mesh: Mesh) {
+        self.change(|_| mesh);
+    }
+
+    /// Replaces the snapshot by what is made of it. Of several who do so at once, each gets what the one before made.
+    pub fn change(&self, next: impl FnOnce(&Mesh) -> Mesh) {
+        self.change_if(|mesh| Some(next(mesh)));
+    }
+
+    /// As [`Self::change`]; where nothing is made the snapshot stays.
+    pub fn change_if(&self, next: impl FnOnce(&Mesh) -> Option<Mesh>) {
+        let mut retired = self.0.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mesh) = next(&self.current()) else { return };
         let old = self.0.current.swap(Arc::new(mesh));
-        self.0.retired.lock().unwrap_or_else(PoisonError::into_inner).push(old);
-        self.sweep();
+        retired.push(old);
+        retired.retain(|mesh| Arc::strong_count(mesh) > 1);
+        drop(retired);
         self.0.published.send_modify(|count| *count += 1);
     }
 
@@ -67,7 +80,20 @@ impl SharedMesh {
 
 #[cfg(test)]
 mod tests {
+    use mesh_model::Delta;
+
     use super::*;
+
+    #[test]
+    fn changes_at_once_are_made_one_after_the_other() {
+        let shared = SharedMesh::default();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..100).for_each(|_| shared.change(|mesh| mesh.apply(&Delta::default()))));
+            }
+        });
+        assert_eq!(shared.current().version(), 400);
+    }
 
     #[test]
     fn a_replaced_snapshot_lives_as_long_as_somebody_holds_it() {

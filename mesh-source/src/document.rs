@@ -9,8 +9,8 @@ use mesh_objects::schema::{self, UnknownFields, Violation};
 use mesh_objects::{Object, ObjectKind, Scope, group};
 use mesh_yaml::{Chunk, Node, Problem, SyntaxError, Value};
 
-/// Kinds that are part of the specification and not of this mesh.
-const NOT_IMPLEMENTED: [&str; 2] = ["XBackend", "XMesh"];
+/// Kinds that are part of the specification and not of files: the controller of a cluster makes the one that there is.
+const NOT_IN_FILES: [&str; 1] = ["XMesh"];
 
 /// What one object of a document became.
 #[derive(Debug, Clone)]
@@ -139,8 +139,8 @@ fn identify(root: &Node) -> Result<(ObjectKind, String), Box<Violation>> {
 fn unknown_kind(api_version: &str, kind: &str, (version_at, kind_at): (Position, Position)) -> Violation {
     let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
     let path = |name: &str| FieldPath::root().field(name);
-    if group == group::EXPERIMENTAL && NOT_IMPLEMENTED.contains(&kind) {
-        let message = format!("{kind} is experimental and not implemented by this mesh");
+    if group == group::EXPERIMENTAL && NOT_IN_FILES.contains(&kind) {
+        let message = format!("{kind} is experimental, and of clusters only");
         return wrong(Reason::UnsupportedValue, path("kind"), kind_at, message);
     }
     let same_kind: Vec<_> = ObjectKind::ALL.iter().filter(|known| known.as_str() == kind).collect();

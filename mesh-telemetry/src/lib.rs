@@ -8,6 +8,7 @@ pub mod decisions;
 pub mod flow;
 pub mod metrics;
 pub mod otlp;
+pub mod sampling;
 pub mod trace;
 
 use std::net::SocketAddr;
@@ -103,7 +104,7 @@ impl Telemetry {
     /// Tells of a finished exchange.
     pub fn finished(&self, exchange: &Exchange<'_>) {
         self.metrics.count(exchange);
-        self.told(exchange);
+        self.told(exchange, exchange.trace.sampled);
     }
 
     /// Tells of a connection or UDP session that is over.
@@ -112,10 +113,10 @@ impl Telemetry {
         self.access_log.write_flow(flow);
     }
 
-    /// Tells of a finished exchange that is counted already.
-    pub fn told(&self, exchange: &Exchange<'_>) {
+    /// Tells of a finished exchange that is counted already; the proxy's own exporter gets its span where `sampled`.
+    pub fn told(&self, exchange: &Exchange<'_>, sampled: bool) {
         self.access_log.write(exchange);
-        if exchange.trace.sampled {
+        if sampled {
             self.spans.record(exchange);
         }
     }

@@ -1,4 +1,4 @@
-//! Spans over OTLP/gRPC. A slow or absent receiver costs a bounded queue and nothing else.
+//! Spans as OTLP has them, and an exporter over gRPC. A slow or absent receiver costs a bounded queue and nothing else.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,13 +8,17 @@ use std::time::{Duration, SystemTime};
 use mesh_model::Reason;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as WireValue;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span, status};
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Status, status};
+use prost::Message;
 use tokio::sync::mpsc;
 
 use super::{Exchange, Side};
+
+pub use opentelemetry_proto::tonic::trace::v1::Span;
 
 /// Spans that may wait.
 const QUEUE: usize = 4096;
@@ -56,11 +60,16 @@ impl Spans {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// Counts spans of another exporter that were not delivered.
+    pub fn lost(&self, count: u64) {
+        self.dropped.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// Queues the span of an exchange. Never waits.
     pub fn record(&self, exchange: &Exchange<'_>) {
         let Some(queue) = &self.queue else { return };
-        if queue.try_send(span_of(exchange)).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if queue.try_send(span(exchange, None, Vec::new())).is_err() {
+            self.lost(1);
         }
     }
 }
@@ -101,6 +110,17 @@ async fn deliver(
     false
 }
 
+/// The gRPC method that takes spans.
+pub const EXPORT_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+/// The path that takes spans over HTTP (OpenTelemetry Protocol, `OTLP/HTTP`).
+pub const HTTP_PATH: &str = "/v1/traces";
+
+/// The message that exports spans of a service, in Protobuf.
+pub fn export_message(service: &str, spans: Vec<Span>) -> Vec<u8> {
+    let resource = Resource { attributes: vec![text("service.name", service)], ..Resource::default() };
+    message(resource, spans).encode_to_vec()
+}
+
 fn message(resource: Resource, spans: Vec<Span>) -> ExportTraceServiceRequest {
     let scope = InstrumentationScope {
         name: "mesh-proxy".to_owned(),
@@ -112,28 +132,38 @@ fn message(resource: Resource, spans: Vec<Span>) -> ExportTraceServiceRequest {
     ExportTraceServiceRequest { resource_spans: vec![resource] }
 }
 
-fn span_of(exchange: &Exchange<'_>) -> Span {
+/// The value of an attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// A number.
+    Number(i64),
+    /// A text.
+    Text(String),
+}
+
+/// The span of an exchange, under this name or else its method. Further attributes stand in place of ours of their names.
+pub fn span(exchange: &Exchange<'_>, name: Option<&str>, more: Vec<(Arc<str>, Value)>) -> Span {
     let begin = exchange.began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let kind = if exchange.side == Side::Outbound { span::SpanKind::Client } else { span::SpanKind::Server };
+    let kind = if exchange.side == Side::Outbound { SpanKind::Client } else { SpanKind::Server };
     let code = if exchange.status >= 500 { status::StatusCode::Error } else { status::StatusCode::Unset };
     let message = if exchange.reason == Reason::Accepted { "" } else { exchange.reason.as_str() };
     Span {
         trace_id: exchange.trace.trace_id.to_vec(),
         span_id: exchange.trace.span_id.to_vec(),
         parent_span_id: exchange.parent.map(|id| id.to_vec()).unwrap_or_default(),
-        name: exchange.method.to_owned(),
+        name: name.unwrap_or(exchange.method).to_owned(),
         kind: kind.into(),
         start_time_unix_nano: nanos(begin),
         end_time_unix_nano: nanos(begin + exchange.took),
-        attributes: attributes(exchange),
+        attributes: attributes(exchange, more),
         status: Some(Status { message: message.to_owned(), code: code.into() }),
         ..Span::default()
     }
 }
 
 /// The attributes of the OpenTelemetry HTTP conventions, and ours below `mesh.`.
-fn attributes(exchange: &Exchange<'_>) -> Vec<KeyValue> {
+fn attributes(exchange: &Exchange<'_>, more: Vec<(Arc<str>, Value)>) -> Vec<KeyValue> {
     let mut all = vec![
         text("http.request.method", exchange.method),
         text("server.address", exchange.authority),
@@ -145,18 +175,23 @@ fn attributes(exchange: &Exchange<'_>) -> Vec<KeyValue> {
     all.extend(exchange.destination_identity.map(|id| text("mesh.destination.identity", id)));
     all.extend(exchange.route.as_deref().map(|route| text("mesh.route", route)));
     all.extend(exchange.decision.map(|id| text("mesh.decision", &id.to_string())));
+    all.retain(|ours| more.iter().all(|(name, _)| **name != ours.key));
+    all.extend(more.into_iter().map(|(name, value)| match value {
+        Value::Number(value) => number(&name, value),
+        Value::Text(value) => text(&name, &value),
+    }));
     all
 }
 
 fn text(key: &str, value: &str) -> KeyValue {
-    attribute(key, Value::StringValue(value.to_owned()))
+    attribute(key, WireValue::StringValue(value.to_owned()))
 }
 
 fn number(key: &str, value: i64) -> KeyValue {
-    attribute(key, Value::IntValue(value))
+    attribute(key, WireValue::IntValue(value))
 }
 
-fn attribute(key: &str, value: Value) -> KeyValue {
+fn attribute(key: &str, value: WireValue) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }
 
@@ -164,6 +199,24 @@ fn attribute(key: &str, value: Value) -> KeyValue {
 mod tests {
     use super::*;
     use crate::tests::exchange;
+
+    #[test]
+    fn further_attributes_stand_in_place_of_ours() {
+        let more = vec![
+            (Arc::from("url.path"), Value::Text("hidden".to_owned())),
+            (Arc::from("tier"), Value::Number(3)),
+        ];
+        let made = span(&exchange("/a", 200), Some("edge"), more);
+        let value = |key: &str| {
+            let found: Vec<_> = made.attributes.iter().filter(|a| a.key == key).collect();
+            assert_eq!(found.len(), 1, "{key}");
+            found[0].value.clone().and_then(|value| value.value)
+        };
+        assert_eq!(made.name, "edge");
+        assert_eq!(value("url.path"), Some(WireValue::StringValue("hidden".to_owned())));
+        assert_eq!(value("tier"), Some(WireValue::IntValue(3)));
+        assert_eq!(value("http.request.method"), Some(WireValue::StringValue("GET".to_owned())));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_absent_receiver_costs_a_bounded_queue_and_is_counted() {

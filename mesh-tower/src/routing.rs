@@ -1,7 +1,7 @@
 //! Which rule serves a request: the routes of a gateway's listener, asked about every request.
 
 use http::{Method, Response, StatusCode};
-use mesh_model::engine::{Place, Routed, route_request};
+use mesh_model::engine::{Place, Routed, listener_filters, route_request};
 use mesh_model::{ConnectionFacts, ObjectName, Reason, RequestHead};
 use mesh_proxy::http::head::Sender;
 use mesh_proxy::snapshot::SharedMesh;
@@ -14,7 +14,8 @@ use crate::read::{refusal, unreadable};
 ///
 /// A request that a rule serves carries it among its extensions, as [`Routed`]: filters, time limits and backends are for
 /// the service to carry out. What no rule serves is answered as a gateway answers it, with the [`Reason`] among the
-/// answer's extensions. TRACE passes only where a rule names it.
+/// answer's extensions. TRACE passes only where a rule names it. A listener with filters of its own, which come before the
+/// routes, is not served: 503.
 #[derive(Debug, Clone)]
 pub struct RoutingLayer {
     mesh: SharedMesh,
@@ -51,7 +52,12 @@ impl Judge for RoutingLayer {
         head: &RequestHead<'_>,
     ) -> Result<Routed, Box<Response<R>>> {
         let place = Place::Gateway { gateway: &self.gateway, port: self.port, sni: facts.sni.as_deref() };
-        let routed = route_request(&self.mesh.current(), place, head);
+        let mesh = self.mesh.current();
+        // What comes before the routes must be asked first, and only a proxy can.
+        if !listener_filters(&mesh, place, head).is_empty() {
+            return Err(Box::new(refusal(StatusCode::SERVICE_UNAVAILABLE, Reason::PolicyPending)));
+        }
+        let routed = route_request(&mesh, place, head);
         let trace = *head.method == Method::TRACE;
         match &routed {
             Routed::Rule(rule) if trace && rule.alternative().method.as_ref() != Some(&Method::TRACE) => {

@@ -168,6 +168,8 @@ fn listener() -> Resource {
         hostname: HostPattern::Any,
         tls: None,
         backend_certificate: None,
+        filters: Vec::new(),
+        tracing: None,
     }))
 }
 

@@ -1,6 +1,6 @@
 //! Policies for TLS towards backends: which one governs a service or one of its ports, and their statuses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_model::tls::{Roots, SubjectAltName};
@@ -14,8 +14,8 @@ use super::node::{Index, Node, Topic, gateway_reference};
 use super::output::{Output, Report, kind_name};
 use super::reader::Reader;
 use super::suggest::did_you_mean;
-use crate::objects::policy::{BackendTlsPolicySpec, SubjectAltNameType};
-use crate::objects::{BackendTlsPolicy, ConfigMap, ObjectKind, Service};
+use crate::objects::policy::{BackendTlsPolicySpec, BackendTlsValidation, SubjectAltNameType};
+use crate::objects::{BackendTlsPolicy, ObjectKind, Service};
 use crate::source::Aim;
 use crate::status::{Condition, ObjectStatus, ParentStatus, StatusBody};
 
@@ -94,6 +94,7 @@ fn refuse(service: &ObjectName, (policy, aim): (&ObjectName, &Aim), output: &mut
         hostname: Arc::clone(&service.name),
         names: Vec::new(),
         roots: Roots::None,
+        client: None,
     })));
 }
 
@@ -125,10 +126,6 @@ fn resource(
 ) -> BackendTls {
     let validation = &policy.spec.validation;
     let part = port.map_or_else(|| service.name.to_string(), |port| format!("{}/{port}", service.name));
-    let names = validation.subject_alt_names.iter().filter_map(|name| match name.kind {
-        SubjectAltNameType::Hostname => name.hostname.as_deref().map(|h| SubjectAltName::Dns(Arc::from(h))),
-        SubjectAltNameType::Uri => name.uri.as_deref().map(|uri| SubjectAltName::Uri(Arc::from(uri))),
-    });
     let Trust { roots, .. } = trust(reader, &policy.spec, entry.namespace());
     BackendTls {
         key: ResourceKey::local_part(Kind::BackendTls, entry.name(), part),
@@ -136,28 +133,54 @@ fn resource(
         service: service.clone(),
         port,
         hostname: Arc::from(validation.hostname.as_str()),
-        names: names.collect(),
+        names: names(validation),
         roots,
+        client: None,
     }
+}
+
+/// The names of which one must be in the certificate.
+pub(super) fn names(validation: &BackendTlsValidation) -> Vec<SubjectAltName> {
+    let names = validation.subject_alt_names.iter().filter_map(|name| match name.kind {
+        SubjectAltNameType::Hostname => name.hostname.as_deref().map(|h| SubjectAltName::Dns(Arc::from(h))),
+        SubjectAltNameType::Uri => name.uri.as_deref().map(|uri| SubjectAltName::Uri(Arc::from(uri))),
+    });
+    names.collect()
 }
 
 /// The roots of a policy, with what is wrong about its references. No usable root means that every connection
 /// fails.
-struct Trust {
-    roots: Roots,
-    problems: Vec<(FieldPath, Problem)>,
+pub(super) struct Trust {
+    pub(super) roots: Roots,
+    pub(super) problems: Vec<(FieldPath, Problem)>,
+}
+
+/// What is said of a policy without a usable root.
+pub(super) fn no_root(roots: &Roots) -> Option<Problem> {
+    let message = "no CA certificate can be used, so every connection fails";
+    (*roots == Roots::None).then(|| (Reason::NoValidCACertificate, message.to_owned()))
 }
 
 fn trust(reader: &Reader<'_>, spec: &BackendTlsPolicySpec, namespace: &str) -> Trust {
     let path = FieldPath::from("spec.validation");
-    let mut problems = Vec::new();
     let names = (!spec.validation.subject_alt_names.is_empty()).then_some(Feature::BackendTlsPolicySan);
     let mut needed = names.into_iter().chain([Feature::BackendTlsPolicy]);
     if let Some(feature) = needed.find(|feature| !reader.settings().has(*feature)) {
-        problems.push((path, (Reason::UnsupportedValue, off(feature))));
+        let problems = vec![(path, (Reason::UnsupportedValue, off(feature)))];
         return Trust { roots: Roots::None, problems };
     }
-    if let Some(known) = &spec.validation.well_known_ca_certificates {
+    issuers(reader, &spec.validation, &path, namespace)
+}
+
+/// The roots that a validation at this field asks for.
+pub(super) fn issuers(
+    reader: &Reader<'_>,
+    validation: &BackendTlsValidation,
+    path: &FieldPath,
+    namespace: &str,
+) -> Trust {
+    let mut problems = Vec::new();
+    if let Some(known) = &validation.well_known_ca_certificates {
         if known == "System" {
             return Trust { roots: Roots::System, problems };
         }
@@ -166,21 +189,17 @@ fn trust(reader: &Reader<'_>, spec: &BackendTlsPolicySpec, namespace: &str) -> T
         return Trust { roots: Roots::None, problems };
     }
     let mut bundle = Vec::new();
-    for (n, reference) in spec.validation.ca_certificate_refs.iter().enumerate() {
+    for (n, reference) in validation.ca_certificate_refs.iter().enumerate() {
         let path = path.field("caCertificateRefs").index(n);
-        if !reference.group.is_empty() || reference.kind != "ConfigMap" {
-            let message = format!(
-                "a {} holds no CA certificates, a ConfigMap does",
-                kind_name(&reference.group, &reference.kind)
-            );
-            problems.push((path, (Reason::InvalidKind, message)));
-            continue;
-        }
-        let name = ObjectName::new(namespace, reference.name.as_str());
-        let map = reader.object::<ConfigMap>(&name).map(|(map, _)| map);
-        match map.ok_or_else(|| format!("there is no ConfigMap {name}")).and_then(authorities) {
-            Ok(found) => bundle.extend(found),
-            Err(problem) => problems.push((path, (Reason::InvalidCACertificateRef, problem))),
+        let kind = (reference.group.as_str(), reference.kind.as_str());
+        match authorities(reader, kind, (namespace, &reference.name)) {
+            None => {
+                let message =
+                    format!("a {} holds no CA certificates, a ConfigMap does", kind_name(kind.0, kind.1));
+                problems.push((path, (Reason::InvalidKind, message)));
+            }
+            Some(Ok(found)) => bundle.extend(found),
+            Some(Err(problem)) => problems.push((path, (Reason::InvalidCACertificateRef, problem))),
         }
     }
     Trust { roots: if bundle.is_empty() { Roots::None } else { Roots::Bundle(bundle) }, problems }
@@ -196,14 +215,11 @@ pub(super) fn policy_status(reader: &Reader<'_>, name: &ObjectName) -> Option<Ou
     }
     check_targets(policy, &mut report);
     let unresolved = problems.into_iter().next().map(|(_, problem)| problem);
-    let no_root = (roots == Roots::None).then(|| {
-        (Reason::NoValidCACertificate, "no CA certificate can be used, so every connection fails".to_owned())
-    });
     let conflict = reader.facts(Topic::TlsPolicy(name.clone())).find_map(|(_, fact)| match fact {
         Fact::TlsPolicy(verdict) => verdict.clone(),
         _ => None,
     });
-    let accepted = no_root.or(conflict);
+    let accepted = no_root(&roots).or(conflict);
     let conditions = vec![
         Condition::unless("Accepted", accepted.as_ref(), entry.generation()),
         Condition::unless("ResolvedRefs", unresolved.as_ref(), entry.generation()),
@@ -240,14 +256,19 @@ fn check_targets(policy: &BackendTlsPolicy, report: &mut Report) {
 
 /// Gateways that use a service of the policy.
 fn users(reader: &Reader<'_>, policy: &BackendTlsPolicy, entry: &Entry) -> Vec<ObjectName> {
-    let mut gateways = std::collections::BTreeSet::new();
+    let mut gateways = BTreeSet::new();
     for target in &policy.spec.target_refs {
         let service = ObjectName::new(entry.namespace(), target.name.as_str());
-        for (node, fact) in reader.facts(Topic::Users(service)) {
-            if let (Node::Route(_), Fact::Users(users)) = (node, fact) {
-                gateways.extend(users.iter().cloned());
-            }
-        }
+        gateways.extend(users_of(reader, service));
     }
     gateways.into_iter().collect()
+}
+
+/// Gateways that use one service or backend.
+pub(super) fn users_of(reader: &Reader<'_>, service: ObjectName) -> BTreeSet<ObjectName> {
+    let users = reader.facts(Topic::Users(service)).filter_map(|(node, fact)| match (node, fact) {
+        (Node::Listeners(_) | Node::Route(_), Fact::Users(users)) => Some(users),
+        _ => None,
+    });
+    users.flatten().cloned().collect()
 }

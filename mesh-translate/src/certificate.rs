@@ -8,10 +8,11 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::feature::{Feature, off};
 use super::node::Topic;
 use super::output::{Output, Report};
 use super::reader::Reader;
-use crate::objects::{ConfigMap, Secret};
+use crate::objects::{ClusterTrustBundle, ConfigMap, Secret, group};
 
 /// Field of the chain.
 const CHAIN: &str = "tls.crt";
@@ -84,11 +85,44 @@ pub(super) fn parse(secret: &Secret) -> Result<Pair, String> {
     Ok(Pair { chain, key: PrivateKey::from_der(key.secret_der().to_vec()) })
 }
 
-/// The CA certificates of a config map.
+/// The CA certificates of a bundle of the cluster.
+fn of_cluster(bundle: &ClusterTrustBundle) -> Result<Vec<Arc<[u8]>>, String> {
+    let text = bundle.spec.trust_bundle.as_bytes();
+    certificates(text).map_err(|problem| format!("spec.trustBundle {problem}"))
+}
+
+/// The CA certificates of an object that a reference names; `None` when objects of its kind hold none. A bundle of the
+/// cluster lies in no namespace.
 ///
 /// # Errors
 /// What is wrong, in words.
-pub(super) fn authorities(map: &ConfigMap) -> Result<Vec<Arc<[u8]>>, String> {
+pub(super) fn authorities(
+    reader: &Reader<'_>,
+    (group, kind): (&str, &str),
+    (namespace, name): (&str, &str),
+) -> Option<Result<Vec<Arc<[u8]>>, String>> {
+    match (group, kind) {
+        ("", "ConfigMap") => {
+            let name = ObjectName::new(namespace, name);
+            let map = reader.object::<ConfigMap>(&name).map(|(map, _)| map);
+            Some(map.ok_or_else(|| format!("there is no ConfigMap {name}")).and_then(of_map))
+        }
+        (group::CERTIFICATES, "ClusterTrustBundle") => {
+            let feature = Feature::ClusterTrustBundle;
+            if !reader.settings().has(feature) {
+                return Some(Err(off(feature)));
+            }
+            let bundle = reader.object::<ClusterTrustBundle>(&ObjectName::new("", name));
+            let bundle = bundle.map(|(bundle, _)| bundle);
+            let found = bundle.ok_or_else(|| format!("there is no ClusterTrustBundle {name}"));
+            Some(found.and_then(of_cluster))
+        }
+        _ => None,
+    }
+}
+
+/// The CA certificates of a config map.
+fn of_map(map: &ConfigMap) -> Result<Vec<Arc<[u8]>>, String> {
     let text = map.data.get(AUTHORITIES).map(String::as_bytes);
     let bytes = text.or_else(|| map.binary_data.get(AUTHORITIES).map(|bytes| bytes.expose()));
     let bytes = bytes.ok_or_else(|| format!("{AUTHORITIES} is missing"))?;

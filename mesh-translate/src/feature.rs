@@ -28,6 +28,7 @@ macro_rules! features {
 features! {
     BackendTlsPolicy = "BackendTLSPolicy",
     BackendTlsPolicySan = "BackendTLSPolicySANValidation",
+    ClusterTrustBundle = "ClusterTrustBundle",
     GrpcRoute = "GRPCRoute",
     GrpcNamedRule = "GRPCRouteNamedRouteRule",
     GrpcRequestHeaders = "GRPCRouteRequestHeaderModifier",
@@ -39,6 +40,7 @@ features! {
     ListenerIsolation = "GatewayHTTPListenerIsolation",
     Misdirected = "GatewayHTTPSListenerDetectMisdirectedRequests",
     Infrastructure = "GatewayInfrastructure",
+    ListenerFilters = "GatewayListenerFilters",
     Port8080 = "GatewayPort8080",
     OwnHostnamePrecedence = "GatewayRouteHostnameIntersectionPrecedence",
     StaticAddresses = "GatewayStaticAddresses",

@@ -1,6 +1,7 @@
 //! Listeners of a gateway and of the listener sets that attach to it, decided together.
 
 mod conflict;
+mod filters;
 mod frontend;
 mod listener;
 mod set;
@@ -19,6 +20,7 @@ use super::node::{Index, Node, Parent, Topic};
 use super::output::{Output, Report, kind_name};
 use super::reader::Reader;
 use super::suggest::did_you_mean;
+use super::telemetry;
 use super::{GatewayAddresses, Settings};
 use crate::objects::listener::GatewayAddress;
 use crate::objects::{Gateway, ObjectKind};
@@ -28,6 +30,7 @@ use crate::status::Condition;
 use listener::Draft;
 
 pub(super) use status::{gateway_status, set_status};
+pub(super) use tls::{From, certificate_secret};
 
 /// Findings about a gateway and its sets, kept apart by object.
 struct Findings {
@@ -62,7 +65,11 @@ pub(super) fn listeners(reader: &Reader<'_>, name: &ObjectName) -> Option<Output
     let frontend = frontend::apply(reader, object, entry, &mut drafts, &mut report);
     let (resolved, shown) = backend_certificate(reader, object, entry, &mut report);
     let mut conditions = vec![resolved];
-    drafts.iter_mut().for_each(|draft| draft.backend_certificate.clone_from(&shown));
+    let tracing = telemetry::tracing(reader, name);
+    for draft in &mut drafts {
+        draft.backend_certificate.clone_from(&shown);
+        draft.tracing.clone_from(&tracing);
+    }
     conditions.extend(frontend);
     findings.take(report);
     for draft in &mut drafts {
@@ -90,6 +97,9 @@ fn publish(gateway: &ObjectName, drafts: &[Draft<'_>], usable: bool, output: &mu
             views.push(draft.view(gateway));
         }
         let Some(listener) = draft.resource(gateway).filter(|_| usable) else { continue };
+        for service in filters::services(draft) {
+            output.facts.insert(Topic::Users(service), Fact::Users(vec![gateway.clone()]));
+        }
         for secret in certificates(&listener) {
             output.facts.insert(Topic::Wanted(secret), Fact::Wanted);
         }
@@ -225,7 +235,7 @@ fn backend_certificate(
         report.error(problem.0, &path, problem.1.clone(), "remove the reference");
         return (Condition::unless("ResolvedRefs", Some(&problem), entry.generation()), None);
     }
-    let from = tls::From { kind: "Gateway", entry };
+    let from = tls::From { kind: ObjectKind::Gateway, entry };
     let (problem, shown) = match tls::certificate_secret(reader, reference, &from) {
         Ok(secret) => (None, Some(ResourceKey::local(Kind::Certificate, secret))),
         Err((Reason::RefNotPermitted, message)) => {

@@ -217,6 +217,7 @@ impl Translator {
         let node = Node::Pod(name.clone());
         dirty.insert((node.step(), node));
         self.touch(&Read::Pod(name.clone()), dirty);
+        self.touch(&Read::Pods(name.namespace.to_string()), dirty);
         match pod {
             Some(pod) => self.inputs.pods.insert(name, pod),
             None => self.inputs.pods.remove(&name),

@@ -31,6 +31,7 @@ mod target;
 mod telemetry;
 mod traffic;
 mod workload;
+mod xbackend;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -174,7 +175,9 @@ pub fn certificate_problem(secret: &crate::objects::Secret) -> Option<String> {
 fn evaluate(node: &Node, reader: &Reader<'_>) -> Option<Output> {
     match node {
         Node::Addresses => Some(service::addresses(reader)),
+        Node::Backend(backend) => xbackend::backend(reader, backend),
         Node::BackendTls(service) => backend_tls::of_service(reader, service),
+        Node::BackendUse(backend) => xbackend::usage(reader, backend),
         Node::Certificate(secret) => certificate::certificate(reader, secret),
         Node::Class(class) => class::class(reader, class),
         Node::Endpoints(service) => service::endpoints(reader, service),

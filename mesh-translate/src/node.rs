@@ -48,6 +48,10 @@ pub(super) enum Parent {
 pub(super) enum Node {
     /// Virtual addresses of all services.
     Addresses,
+    /// A backend with its endpoints.
+    Backend(ObjectName),
+    /// TLS towards a backend, and its status: both are about the gateways that use it.
+    BackendUse(ObjectName),
     /// Which policy governs TLS towards a service.
     BackendTls(ObjectName),
     /// The certificate of a secret that a listener shows.
@@ -92,7 +96,7 @@ impl Node {
     /// The step in which the node is evaluated. A node reads only what nodes of lower steps say.
     pub(super) fn step(&self) -> u8 {
         match self {
-            Self::Addresses | Self::Class(_) | Self::Listeners(_) => 0,
+            Self::Addresses | Self::Backend(_) | Self::Class(_) | Self::Listeners(_) => 0,
             Self::Certificate(_)
             | Self::Parents(_)
             | Self::PeerAuthentication(_)
@@ -101,7 +105,7 @@ impl Node {
             | Self::Workload(_) => 1,
             Self::Endpoints(_) | Self::GatewayKinds(_) | Self::Service(_) | Self::ServiceKinds(_) => 2,
             Self::Route(_) => 3,
-            Self::BackendTls(_) | Self::Gateway(_) | Self::ListenerSet(_) => 4,
+            Self::BackendTls(_) | Self::BackendUse(_) | Self::Gateway(_) | Self::ListenerSet(_) => 4,
             Self::TelemetryPolicy(_) | Self::TlsPolicy(_) | Self::TrafficPolicy(_) => 5,
         }
     }
@@ -130,7 +134,7 @@ pub(super) enum Topic {
     SetupOfSet(ObjectName),
     /// What became of a policy for TLS towards backends, per service.
     TlsPolicy(ObjectName),
-    /// Gateways that use a service.
+    /// Gateways that use a service or backend.
     Users(ObjectName),
     /// Listeners that show a secret's certificate.
     Wanted(ObjectName),
@@ -139,6 +143,8 @@ pub(super) enum Topic {
 /// Objects that are found together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Index {
+    /// Backends of a namespace.
+    Backends(String),
     /// Gateways that take routes which name none (GEP-3793).
     DefaultGateways,
     /// Gateways of a namespace.
@@ -157,6 +163,8 @@ pub(super) enum Index {
     Sets(ObjectName),
     /// Endpoint slices of a service.
     Slices(ObjectName),
+    /// Policies for telemetry of a gateway.
+    TelemetryPolicies(ObjectName),
     /// Policies for TLS towards a service.
     TlsPolicies(ObjectName),
     /// Policies for traffic to a service.
@@ -169,6 +177,8 @@ pub(super) enum Read {
     Index(Index),
     Object(ObjectKind, ObjectName),
     Pod(ObjectName),
+    /// All pods of a namespace.
+    Pods(String),
     /// The pod at an address.
     PodAt(IpAddr),
     /// The keys that those of sessions are made of.
@@ -212,9 +222,17 @@ pub(super) fn indices(entry: &Entry) -> Vec<Index> {
         Object::Process(_) => vec![Index::Processes(namespace)],
         Object::ReferenceGrant(_) => vec![Index::Grants(namespace)],
         Object::Service(_) => vec![Index::Services(namespace), Index::AllServices],
+        Object::XBackend(_) => vec![Index::Backends(namespace)],
         Object::XBackendTrafficPolicy(policy) => {
             let targets = policy.spec.target_refs.iter().map(|t| (&*t.group, &*t.kind, &*t.name));
             services(targets, &name).into_iter().map(Index::TrafficPolicies).collect()
+        }
+        Object::XTelemetryPolicy(policy) => {
+            let targets = policy.spec.target_refs.iter();
+            let gateways = targets.filter(|t| t.group == group::GATEWAY && t.kind == "Gateway");
+            let names: std::collections::BTreeSet<_> = gateways.map(|t| t.name.as_str()).collect();
+            let gateway = |name| Index::TelemetryPolicies(ObjectName::new(namespace.as_str(), name));
+            names.into_iter().map(gateway).collect()
         }
         _ => Vec::new(),
     }
@@ -264,9 +282,11 @@ pub(super) fn nodes(entry: &Entry) -> Vec<Node> {
         Object::TcpRoute(_) => route(RouteKind::Tcp),
         Object::TlsRoute(_) => route(RouteKind::Tls),
         Object::UdpRoute(_) => route(RouteKind::Udp),
+        Object::XBackend(_) => vec![Node::Backend(name.clone()), Node::BackendUse(name)],
         Object::XBackendTrafficPolicy(_) => vec![Node::TrafficPolicy(name)],
         Object::XTelemetryPolicy(_) => vec![Node::TelemetryPolicy(name)],
-        Object::ConfigMap(_)
+        Object::ClusterTrustBundle(_)
+        | Object::ConfigMap(_)
         | Object::EndpointSlice(_)
         | Object::GatewayParameters(_)
         | Object::Namespace(_)

@@ -88,6 +88,14 @@ impl<'a> Reader<'a> {
         self.inputs.pods.get(name)
     }
 
+    /// All pods of a namespace, ordered by name.
+    pub(super) fn pods(&self, namespace: &str) -> impl Iterator<Item = &'a Pod> {
+        self.record(Read::Pods(namespace.to_owned()));
+        let first = ObjectName::new(namespace, "");
+        let pods = self.inputs.pods.range(first.clone()..).map(|(_, pod)| pod);
+        pods.take_while(move |pod| pod.name.namespace == first.namespace)
+    }
+
     /// The pod that has an address of its own; the first by name while two claim it.
     pub(super) fn pod_at(&self, address: IpAddr) -> Option<&'a Pod> {
         self.record(Read::PodAt(address));

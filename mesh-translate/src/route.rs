@@ -26,17 +26,20 @@ use super::node::{RouteName, Topic, gateway_reference};
 use super::output::{Output, Report};
 use super::reader::Reader;
 use super::service::transport;
+use super::xbackend;
 use crate::objects::{Object, ParentReference, Service};
 
 use backend::Side;
 use parent::explicit;
 use rules::Rules;
 
+pub(super) use auth::{Asked, before_routes};
+pub(super) use backend::reference;
 pub(super) use kinds::{gateway_kinds, service_kinds};
 pub(super) use parent::parents;
 
 /// The reference by which a route names a parent, written out.
-fn reference(entry: &Entry, named: &Named) -> ParentReference {
+fn parent_reference(entry: &Entry, named: &Named) -> ParentReference {
     match named {
         Named::ByDefault(gateway) => gateway_reference(gateway),
         Named::InPlace(index) => explicit(&parent_refs(&entry.object)[*index], entry.namespace()),
@@ -120,7 +123,8 @@ pub(super) fn route(reader: &Reader<'_>, name: &RouteName) -> Option<Output> {
     }
     status::report_losses(verdicts, (&losses, &attached), &mut report);
     if outcome.rejected.is_none() {
-        publish(name, verdicts, &attached, &groups, &mut output);
+        let services = groups.services().into_iter().chain(outcome.mentioned.clone()).collect();
+        publish(name, verdicts, (&attached, services), &mut output);
     }
     output.statuses = status::of_route(reader, (name, entry), (verdicts, &losses, &attached), &outcome);
     let hostnames = in_force(reader, entry, verdicts);
@@ -233,8 +237,7 @@ fn uses_default_gateways(object: &Object) -> bool {
 fn publish(
     name: &RouteName,
     verdicts: &[ParentVerdict],
-    attached: &[Attachment],
-    groups: &Groups,
+    (attached, services): (&[Attachment], BTreeSet<ObjectName>),
     output: &mut Output,
 ) {
     let mut gateways = BTreeSet::new();
@@ -254,10 +257,12 @@ fn publish(
             keys.push(key.clone());
         }
     }
-    if gateways.is_empty() || name.kind == RouteKind::Udp {
+    if gateways.is_empty() {
         return;
     }
-    for service in groups.services() {
+    // Policies for TLS are not about datagrams.
+    let wanted = |service: &ObjectName| name.kind != RouteKind::Udp || xbackend::is_backend(service);
+    for service in services.into_iter().filter(wanted) {
         let users = gateways.iter().cloned().collect();
         output.facts.insert(Topic::Users(service), Fact::Users(users));
     }

@@ -116,6 +116,7 @@ pub(super) fn service(reader: &Reader<'_>, name: &ObjectName) -> Option<Output> 
         ports: ports(&object.spec, &mut report),
         retry_budget: super::traffic::retry_budget(reader, name),
         session: super::traffic::session(reader, name),
+        hostname: None,
     };
     let resources = vec![Resource::Service(Arc::new(service))];
     Some(Output { resources, findings: report.findings, ..Output::default() })

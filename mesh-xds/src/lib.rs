@@ -21,6 +21,7 @@
 //!     addresses: vec!["240.0.0.1".parse()?],
 //!     ports: vec![],
 //!     retry_budget: None,
+//!     hostname: None,
 //!     session: None,
 //! };
 //! let delta = Delta { set: vec![Resource::Service(service.into())], removed: vec![] };

@@ -13,6 +13,7 @@ mod service;
 mod session;
 mod stub;
 mod tls;
+mod tracing;
 mod workload;
 
 use std::sync::Arc;
@@ -26,8 +27,8 @@ pub use self::consumer::MeshConsumer;
 pub use self::field::DecodeError;
 pub use self::publisher::Publisher;
 pub use self::stub::{
-    FEATURES, FILTER_CORS, FILTER_EXTERNAL_AUTH, FILTER_MIRROR, LISTENER_CLIENT_VALIDATION, POLICY_AUDIT,
-    needed_features, stub,
+    FEATURES, FILTER_CORS, FILTER_EXTERNAL_AUTH, FILTER_MIRROR, LISTENER_CLIENT_VALIDATION,
+    LISTENER_EXTERNAL_AUTH, POLICY_AUDIT, needed_features, stub,
 };
 use crate::cache::{Change, Encoded, Entry, TooLarge};
 use crate::generated::mesh_v1 as wire;

@@ -20,6 +20,7 @@ class Receiver(service.TraceServiceServicer):
                     line["trace_hex"] = span.trace_id.hex()
                     line["parent_hex"] = span.parent_span_id.hex()
                     line["service"] = attributes.get("service.name")
+                    line["metadata"] = {key: str(value) for key, value in context.invocation_metadata()}
                     print("span " + json.dumps(line), flush=True)
         return messages.ExportTraceServiceResponse()
 

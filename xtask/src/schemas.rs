@@ -17,7 +17,7 @@ const OUTPUT: &str = "mesh-objects/src/generated/schemas.json";
 const GROUP: &str = "gateway.networking.k8s.io";
 /// Kinds that are experiments as a whole, as far as they are read.
 const EXPERIMENTAL_GROUP: &str = "gateway.networking.x-k8s.io";
-const EXPERIMENTAL_KINDS: [&str; 2] = ["XBackendTrafficPolicy", "XTelemetryPolicy"];
+const EXPERIMENTAL_KINDS: [&str; 3] = ["XBackend", "XBackendTrafficPolicy", "XTelemetryPolicy"];
 
 /// Keywords that are kept, with the name they get.
 const KEPT: &[(&str, &str)] = &[

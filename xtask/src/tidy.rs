@@ -31,6 +31,7 @@ const PRODUCT: &[(&str, &[&str])] = &[
     ("mesh-ca", &["mesh-rt", "mesh-model"]),
     ("mesh-telemetry", &["mesh-rt", "mesh-model"]),
     ("mesh-filters", &["mesh-model"]),
+    ("mesh-dns", &["mesh-rt", "mesh-model"]),
     (
         "mesh-proxy",
         &[
@@ -38,6 +39,7 @@ const PRODUCT: &[(&str, &[&str])] = &[
             "mesh-capture",
             "mesh-http1-tokio",
             "mesh-filters",
+            "mesh-dns",
             "mesh-model",
             "mesh-xds",
             "mesh-ca",

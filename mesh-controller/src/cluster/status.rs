@@ -334,6 +334,7 @@ fn is_reported(kind: ObjectKind) -> bool {
             | ObjectKind::TcpRoute
             | ObjectKind::TlsRoute
             | ObjectKind::UdpRoute
+            | ObjectKind::XBackend
             | ObjectKind::XBackendTrafficPolicy
             | ObjectKind::XTelemetryPolicy
     )
@@ -355,9 +356,10 @@ fn spoken(status: &ObjectStatus) -> Value {
 /// What is said where nothing is to be said any more: entries of ours are taken back.
 fn silence(kind: ObjectKind, live: &Value, pen: &Pen<'_>) -> Option<Value> {
     let field = match kind {
-        ObjectKind::BackendTlsPolicy | ObjectKind::XBackendTrafficPolicy | ObjectKind::XTelemetryPolicy => {
-            "ancestors"
-        }
+        ObjectKind::BackendTlsPolicy
+        | ObjectKind::XBackend
+        | ObjectKind::XBackendTrafficPolicy
+        | ObjectKind::XTelemetryPolicy => "ancestors",
         ObjectKind::AuthorizationPolicy
         | ObjectKind::Gateway
         | ObjectKind::GatewayClass

@@ -93,6 +93,8 @@ impl Unusable {
             | ObjectKind::XTelemetryPolicy => {
                 Some(json!({"ancestors": self.entries("targetRefs", "ancestorRef", namespace, owners)}))
             }
+            // Whoever refers to it says that it cannot be used.
+            ObjectKind::XBackend => None,
             _ => Some(json!({"parents": self.entries("parentRefs", "parentRef", namespace, owners)})),
         }
     }

@@ -66,6 +66,12 @@ fn object(schema: &Json) -> Json {
     if has("tracing") {
         add("tracing", json!({}));
     }
+    if has("number") && schema["minProperties"] == 1 {
+        add("number", json!(80));
+    }
+    if let (Some(values), Some(1)) = (schema.get("additionalProperties"), schema["minProperties"].as_u64()) {
+        add("a", minimal(values));
+    }
     if has("certificateRefs") {
         add("certificateRefs", json!([{"name": "a"}]));
     }
@@ -179,6 +185,19 @@ pub(crate) fn reach(schema: &Json, steps: &[Step], leaf: Json) -> Json {
             if has("provider") {
                 let provider = || minimal(&schema["properties"]["provider"]);
                 value.entry("provider".to_owned()).or_insert_with(provider);
+            }
+            if has("mode") && has("clientCertificateRef") {
+                let validation = || minimal(&schema["properties"]["validation"]);
+                let both = name == "clientCertificateRef";
+                value.insert("mode".to_owned(), json!(if both { "ClientAndServer" } else { "ServerOnly" }));
+                value.entry("validation".to_owned()).or_insert_with(validation);
+            }
+            if name == "sessionPersistence" && has("endpointSelector") {
+                choose(schema, &mut value, "type", "endpointSelector");
+                value.insert(
+                    "endpointSelector".to_owned(),
+                    minimal(&schema["properties"]["endpointSelector"]),
+                );
             }
             if name == "tls" && value.contains_key("protocol") {
                 value.insert("protocol".to_owned(), json!("HTTPS"));

@@ -24,7 +24,7 @@ pub(crate) fn versions(channel: &'static str) -> &'static BTreeMap<String, Versi
 }
 
 /// The kinds of the group of experiments that are read.
-const EXPERIMENTAL: [&str; 2] = ["XBackendTrafficPolicy", "XTelemetryPolicy"];
+const EXPERIMENTAL: [&str; 3] = ["XBackend", "XBackendTrafficPolicy", "XTelemetryPolicy"];
 
 fn read(channel: &str) -> BTreeMap<String, Version> {
     let mut found = BTreeMap::new();

@@ -26,7 +26,7 @@ struct Placed {
 
 /// How many rules stand at how many places, so that none can get lost: in the experimental channel, and in
 /// the standard channel beside these.
-const EXPECTED: (usize, usize) = (424, 14);
+const EXPECTED: (usize, usize) = (444, 14);
 
 /// Rules that no document can break that has the right shape, with what says so before the rule could.
 const SHAPE_COMES_FIRST: [(&str, &str); 5] = [

@@ -65,8 +65,14 @@ fn by_text(rule: &str, schema: &Json) -> Option<Json> {
         value[name] = field;
         value
     };
-    let all =
-        [shapes_of_listeners, shapes_of_routes, shapes_of_references, shapes_of_unions, shapes_of_policies];
+    let all = [
+        shapes_of_listeners,
+        shapes_of_routes,
+        shapes_of_references,
+        shapes_of_unions,
+        shapes_of_policies,
+        shapes_of_backends,
+    ];
     if let Some(value) = all.iter().find_map(|shapes| shapes(rule)) {
         return Some(value);
     }
@@ -276,6 +282,40 @@ fn shapes_of_policies(rule: &str) -> Option<Json> {
         r if r.starts_with("self.sourceType == 'Header' ?") => Some(span("Header")),
         r if r.starts_with("self.sourceType == 'Literal' ?") => Some(span("Literal")),
         r if r.starts_with("self.sourceType == 'Attribute' ?") => Some(span("Attribute")),
+        _ => None,
+    }
+}
+
+fn shapes_of_backends(rule: &str) -> Option<Json> {
+    let validation = json!({"hostname": "a", "wellKnownCACertificates": "System"});
+    let backend = |extra: Json| {
+        let mut value = json!({
+            "type": "ExternalHostname", "externalHostname": {"hostname": "a"}, "port": {"number": 80}
+        });
+        value.as_object_mut()?.extend(extra.as_object()?.clone());
+        Some(value)
+    };
+    match rule {
+        r if r.starts_with("self.type == 'ExternalHostname' ?") => {
+            Some(json!({"type": "ExternalHostname", "port": {"number": 80}}))
+        }
+        r if r.starts_with("self.type == 'EndpointSelector' ?") => {
+            Some(json!({"type": "EndpointSelector", "port": {"number": 80}}))
+        }
+        r if r.contains("self.protocol != 'H2C'") => {
+            backend(json!({"protocol": "H2C", "tls": {"mode": "ServerOnly", "validation": validation}}))
+        }
+        r if r.contains("self.protocol != 'HTTP2'") => backend(json!({"protocol": "HTTP2"})),
+        r if r.contains("self.protocol != 'WSS'") => backend(json!({"protocol": "WSS"})),
+        r if r.starts_with("has(self.sessionPersistence) ?") => {
+            backend(json!({"sessionPersistence": {"type": "Cookie", "cookie": {}}}))
+        }
+        r if r.starts_with("self.mode == 'ClientAndServer' ?") => {
+            Some(json!({"mode": "ClientAndServer", "validation": validation}))
+        }
+        r if r.starts_with("self.mode == 'None' ?") => Some(json!({"mode": "ServerOnly"})),
+        r if r.starts_with("!self.endsWith('.cluster.local')") => Some(json!("a.cluster.local")),
+        r if r.starts_with("self.all(key, !format.qualifiedName()") => Some(json!({"a b": "c"})),
         _ => None,
     }
 }

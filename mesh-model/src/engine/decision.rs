@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::backend::{RetryBudget, Service, Target};
 use crate::facts::RequestHead;
-use crate::filter::{AuthProtocol, Filter};
+use crate::filter::{AuthProtocol, ExternalAuth, Filter};
 use crate::finding::Reason;
 use crate::mesh::Candidate;
 use crate::policy::Action;
@@ -165,6 +165,11 @@ impl Decision {
         }
     }
 
+    /// Names the authorization services of the listener, which come before those of the rule.
+    pub(super) fn precede(&mut self, filters: &[ExternalAuth]) {
+        self.authorizers.splice(0..0, filters.iter().map(asked));
+    }
+
     pub(super) fn choose(&mut self, candidate: &Candidate) {
         let rule = candidate.rule();
         self.route = Some(RouteRef::of(candidate));
@@ -196,9 +201,12 @@ fn filter_name(filter: &Filter) -> &'static str {
     }
 }
 
-/// Who is asked and how, for people.
 fn authorizer(filter: &Filter) -> Option<String> {
-    let Filter::ExternalAuth(auth) = filter else { return None };
+    if let Filter::ExternalAuth(auth) = filter { Some(asked(auth)) } else { None }
+}
+
+/// Who is asked and how, for people.
+fn asked(auth: &ExternalAuth) -> String {
     let protocol = match &auth.protocol {
         AuthProtocol::Grpc { .. } => "GRPC",
         AuthProtocol::Http { .. } => "HTTP",
@@ -207,7 +215,7 @@ fn authorizer(filter: &Filter) -> Option<String> {
         0 => String::new(),
         most => format!(" with bodies of up to {most} bytes"),
     };
-    Some(format!("{} by {protocol}{body}", target(&auth.target)))
+    format!("{} by {protocol}{body}", target(&auth.target))
 }
 
 fn target(target: &Target) -> String {

@@ -6,6 +6,7 @@ use super::decision::{BackendShare, Decision, PassedOver, RouteRef};
 use super::query;
 use crate::backend::{Service, Target, Transport};
 use crate::facts::RequestHead;
+use crate::filter::ExternalAuth;
 use crate::finding::Reason;
 use crate::hostname::HostPattern;
 use crate::listener::Listener;
@@ -96,6 +97,19 @@ pub fn route_request(mesh: &Mesh, place: Place<'_>, head: &RequestHead<'_>) -> R
     }
 }
 
+/// What a request must pass before its rule is chosen: the filters of the listener that its connection and host lead to
+/// (GEP-5224). A request that is served by none passes nothing.
+pub fn listener_filters<'m>(mesh: &'m Mesh, place: Place<'_>, head: &RequestHead<'_>) -> &'m [ExternalAuth] {
+    let Place::Gateway { gateway, port, sni } = place else { return &[] };
+    if !mesh.has_listener_filters() {
+        return &[];
+    }
+    match tables_for(mesh.listeners(gateway, Transport::Tcp, port), head.authority.host(), sni) {
+        Tables::CatchAll(listener) | Tables::One(listener) => &listener.filters,
+        Tables::Misdirected | Tables::None => &[],
+    }
+}
+
 /// Chooses the rule of a connection whose requests are not looked at: TLS by server name, TCP, UDP.
 pub fn route_connection(mesh: &Mesh, place: Place<'_>, transport: Transport) -> Routed {
     match place {
@@ -170,6 +184,7 @@ pub fn explain_route(mesh: &Mesh, place: Place<'_>, head: &RequestHead<'_>) -> D
         decision.passed_over.push(PassedOver { route: RouteRef::of(candidate), because });
     }
     decide(&mut decision, &routed);
+    decision.precede(listener_filters(mesh, place, head));
     of_services(mesh, &mut decision, &routed);
     decision
 }

@@ -118,7 +118,8 @@ pub(super) fn is_dns_subdomain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(part)
 }
 
-fn is_label_key(text: &str) -> bool {
+/// The key of a label, or another qualified name.
+pub(super) fn is_label_key(text: &str) -> bool {
     match text.split_once('/') {
         Some((prefix, name)) => is_dns_subdomain(prefix) && is_qualified_part(name),
         None => is_qualified_part(text),

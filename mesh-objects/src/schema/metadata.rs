@@ -47,6 +47,10 @@ fn wrong_name(kind: ObjectKind, name: &str) -> Option<&'static str> {
         ObjectKind::Service => (!is_service_name(name)).then_some(
             "at most 63 lower-case letters, digits and '-', beginning with a letter, ending with a letter or digit",
         ),
+        // One of a signer is named `<signer>:<name>`, with colons for slashes.
+        ObjectKind::ClusterTrustBundle => (!name.split(':').all(is_dns_subdomain)).then_some(
+            "parts of at most 253 lower-case letters, digits, '-' and '.', with ':' between them",
+        ),
         _ => (!is_dns_subdomain(name)).then_some(Format::DnsSubdomain.describe()),
     }
 }

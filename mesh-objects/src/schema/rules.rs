@@ -116,8 +116,13 @@ fn context() -> Context<'static, 'static> {
         context.add_function("isIPv4", |text: Arc<String>| text.parse::<Ipv4Addr>().is_ok())?;
         context.add_function("isIPv6", |text: Arc<String>| text.parse::<Ipv6Addr>().is_ok())?;
         context.add_function("dns1123Subdomain", || Arc::new("dns1123Subdomain".to_owned()))?;
-        context.add_function("validate", |_: This<Arc<String>>, text: Arc<String>| {
-            CelValue::Opaque(Arc::new(match format::is_dns_subdomain(&text) {
+        context.add_function("qualifiedName", || Arc::new("qualifiedName".to_owned()))?;
+        context.add_function("validate", |format: This<Arc<String>>, text: Arc<String>| {
+            let fits = match format.0.as_str() {
+                "qualifiedName" => format::is_label_key(&text),
+                _ => format::is_dns_subdomain(&text),
+            };
+            CelValue::Opaque(Arc::new(match fits {
                 true => OptionalValue::none(),
                 false => OptionalValue::of(CelValue::Bool(false)),
             }))

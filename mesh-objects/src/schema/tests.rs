@@ -235,6 +235,8 @@ fn names_have_the_form_that_their_kind_needs() {
     assert_eq!(named(ObjectKind::ConfigMap, "{name: a.b}"), [""; 0]);
     assert_eq!(named(ObjectKind::ConfigMap, &long), [""; 0]);
     assert_eq!(named(ObjectKind::ConfigMap, "{name: A}"), ["metadata.name"]);
+    assert_eq!(named(ObjectKind::ClusterTrustBundle, "{name: \"a.example:path:b\"}"), [""; 0]);
+    assert_eq!(named(ObjectKind::ClusterTrustBundle, "{name: a/b}"), ["metadata.name"]);
     assert_eq!(named(ObjectKind::ConfigMap, "{}"), ["metadata.name"]);
     assert_eq!(named(ObjectKind::ConfigMap, "{generateName: a-}"), ["metadata.name"]);
     assert_eq!(named(ObjectKind::ConfigMap, "{name: a, namespace: A_b}"), ["metadata.namespace"]);

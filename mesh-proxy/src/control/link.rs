@@ -1,4 +1,5 @@
-//! The thread of the control link: renewing the identity, following the configuration, keeping both.
+//! The thread of the control link: renewing the identity, following the configuration and the names that it has, keeping
+//! both.
 
 use std::future::pending;
 use std::io;
@@ -9,6 +10,7 @@ use mesh_ca::Rotation;
 use mesh_ca::grpc;
 use mesh_ca::rotate::{Connected, Connecting, Remote};
 use mesh_ca::tls::{PeerTls, TlsError, client_config};
+use mesh_dns::Resolver;
 use mesh_xds::client::{Client, ClientConfig, ClientState};
 use mesh_xds::lastgood::{Recorder, Writer};
 use mesh_xds::native::FEATURES;
@@ -19,6 +21,7 @@ use tokio::time::Instant;
 use super::kept::{Kept, Restored};
 use super::staging::Staging;
 use super::{ControlError, ControlOptions, ControllerAddress};
+use crate::names::keep_names;
 use crate::snapshot::SharedMesh;
 
 /// How often ages are told.
@@ -72,6 +75,7 @@ pub(super) fn start(link: Link) -> Result<watch::Receiver<ClientState>, ControlE
             if let Some(kept) = kept {
                 tokio::spawn(keep_identity(kept, identity.clone()));
             }
+            tokio::spawn(keep_names(mesh.clone(), Resolver::system()));
             tokio::spawn(tell(options, identity, mesh, told));
             tokio::spawn(rotation.run());
             client.run(pending()).await;

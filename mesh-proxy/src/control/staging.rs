@@ -52,10 +52,10 @@ impl Consumer for Staging {
         // A step that only tells of an empty mesh counts too: the proxy then has a configuration.
         let news = !pending.is_empty() || self.mesh.current().version() == 0;
         if complete && news {
-            let next =
-                pending.drain(..).fold((*self.mesh.current()).clone(), |mesh, delta| mesh.apply(&delta));
-            let next = if next.version() == 0 { next.apply(&Delta::default()) } else { next };
-            self.mesh.publish(next);
+            self.mesh.change(|mesh| {
+                let next = pending.drain(..).fold(mesh.clone(), |mesh, delta| mesh.apply(&delta));
+                if next.version() == 0 { next.apply(&Delta::default()) } else { next }
+            });
         }
     }
 }

@@ -9,17 +9,22 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, Method, StatusCode, Uri};
 use mesh_model::mesh::Candidate;
+use mesh_model::tracing::Tracing;
 use mesh_model::{Authority, Mesh, ObjectName, Reason, RequestHead, SpiffeId};
 use mesh_rt::SharedClock;
 use mesh_rt::random::Fast;
+use tokio::sync::mpsc;
 
 use super::body::{Course, Failure};
+use super::destination::{Destination, same};
 use super::downstream::Downstream;
 use super::error::{Error, Malformed};
+use super::exports::Export;
 use crate::hashed::HashMap;
 use crate::scope::Scope;
 use crate::telemetry::decisions::{At, DecisionId, Record as Decided, Ring};
 use crate::telemetry::metrics::{Cells, Labels, MAX_SERIES, SeriesKey, WorkerSeries};
+use crate::telemetry::sampling::{Asked, Traced};
 use crate::telemetry::trace::TraceContext;
 use crate::telemetry::{Exchange, Side, Telemetry};
 use crate::upstream::{Security, Upstream};
@@ -27,6 +32,7 @@ use crate::upstream::{Security, Upstream};
 /// What the records of a worker share.
 pub(crate) struct Observer {
     pub(crate) telemetry: Telemetry,
+    exports: mpsc::Sender<Export>,
     clock: SharedClock,
     chance: RefCell<Fast>,
     names: RefCell<HashMap<ObjectName, Arc<str>>>,
@@ -42,12 +48,12 @@ impl fmt::Debug for Observer {
 }
 
 impl Observer {
-    pub(crate) fn new(telemetry: Telemetry, clock: SharedClock) -> Self {
+    pub(crate) fn new(telemetry: Telemetry, exports: mpsc::Sender<Export>, clock: SharedClock) -> Self {
         let chance = RefCell::new(Fast::from_entropy());
         let series = telemetry.metrics.worker();
         let decisions = telemetry.decisions.ring();
         let (names, cells) = (RefCell::default(), RefCell::default());
-        Self { telemetry, clock, chance, names, decisions, series, cells }
+        Self { telemetry, exports, clock, chance, names, decisions, series, cells }
     }
 
     /// Wall time.
@@ -198,32 +204,9 @@ impl Seen {
             upstream: None,
             identity: None,
             decision: None,
+            tracing: None,
             trace: None,
         }
-    }
-}
-
-/// Where a request went: workload, namespace and service, as labels.
-#[derive(Debug, Clone)]
-struct Destination {
-    namespace: Arc<str>,
-    service: Arc<str>,
-    workload: Option<Arc<str>>,
-}
-
-/// Whether two destinations are surely the same; another copy of the same names may pass for another one.
-fn same(a: Option<&Destination>, b: Option<&Destination>) -> bool {
-    match (a, b) {
-        (None, None) => true,
-        (Some(a), Some(b)) => {
-            let workloads = match (&a.workload, &b.workload) {
-                (None, None) => true,
-                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-                _ => false,
-            };
-            workloads && Arc::ptr_eq(&a.service, &b.service) && Arc::ptr_eq(&a.namespace, &b.namespace)
-        }
-        _ => false,
     }
 }
 
@@ -245,7 +228,8 @@ pub(crate) struct Record {
     upstream: Option<SocketAddr>,
     identity: Option<SpiffeId>,
     decision: Option<DecisionId>,
-    trace: Option<(TraceContext, Option<[u8; 8]>)>,
+    tracing: Option<Arc<Tracing>>,
+    trace: Option<Traced>,
 }
 
 impl Record {
@@ -275,6 +259,9 @@ impl Record {
         self.authority = Some(head.authority.clone());
         self.uri = uri.clone();
         let at = self.seen.at(mesh);
+        if let Scope::Gateway { gateway, port, .. } = &self.seen.downstream.scope {
+            self.tracing = mesh.tracing(gateway, *port).cloned();
+        }
         self.decision = Some(self.seen.observer.decisions.keep(Decided::new(at, mesh, head)));
     }
 
@@ -283,15 +270,7 @@ impl Record {
         let observer = &self.seen.observer;
         let exported = observer.telemetry.spans.is_enabled();
         let mut chance = observer.chance.borrow_mut();
-        let (context, parent) = match TraceContext::read(headers) {
-            Some(sent) => (sent.child(&mut chance), Some(sent.span_id)),
-            None => (TraceContext::root(&mut chance, exported), None),
-        };
-        // Without an exporter the client's context passes as it is: a span nobody sees must not be a parent.
-        if exported || parent.is_none() {
-            context.write(headers);
-        }
-        self.trace = Some((context, parent));
+        self.trace = Some(Traced::begin(self.tracing.as_ref(), exported, &mut chance, headers));
     }
 
     pub(crate) fn followed(&mut self, rule: &Candidate) {
@@ -359,8 +338,10 @@ impl Drop for Record {
         let took = clock.monotonic().saturating_duration_since(self.started);
         let cells = self.seen.cells((status, self.reason), self.destination.as_ref());
         cells.count(took, self.course.bytes.get(), self.sent);
-        let sampled = self.trace.is_some_and(|(trace, _)| trace.sampled);
-        if telemetry.wants_words(status, self.reason, sampled) {
+        let trace = self.trace.as_ref();
+        let (sampled, exported) =
+            (trace.is_some_and(Traced::is_for_proxy), trace.is_some_and(|t| t.receiver().is_some()));
+        if exported || telemetry.wants_words(status, self.reason, sampled) {
             self.tell(status, took);
         }
     }
@@ -369,12 +350,14 @@ impl Drop for Record {
 impl Record {
     /// Tells the exchange in words.
     fn tell(&self, status: u16, took: Duration) {
-        let Observer { telemetry, chance, .. } = &*self.seen.observer;
-        let untraced = || (TraceContext::root(&mut chance.borrow_mut(), false), None);
-        let (trace, parent) = self.trace.unwrap_or_else(untraced);
+        let Observer { telemetry, exports, chance, .. } = &*self.seen.observer;
+        let (trace, parent) = match &self.trace {
+            Some(traced) => (traced.context, traced.parent),
+            None => (TraceContext::root(&mut chance.borrow_mut(), false), None),
+        };
         let authority = self.authority.as_ref().map(ToString::to_string);
         let destination = self.destination_identity();
-        telemetry.told(&Exchange {
+        let exchange = Exchange {
             side: self.seen.side,
             began: self.began,
             took,
@@ -393,6 +376,17 @@ impl Record {
             trace,
             parent,
             labels: self.seen.labels_of(self.destination.as_ref()),
-        });
+        };
+        telemetry.told(&exchange, self.trace.as_ref().is_some_and(Traced::is_for_proxy));
+        let Downstream { facts, tls, .. } = &*self.seen.downstream;
+        let asked = Asked { uri: &self.uri, source: facts.source, tls: *tls, port: facts.destination.port() };
+        if let Some(traced) = &self.trace
+            && let (Some(policy), Some(span)) = (traced.receiver(), traced.span(&exchange, asked))
+        {
+            let (policy, downstream) = (Arc::clone(policy), Arc::clone(&self.seen.downstream));
+            if exports.try_send(Export { policy, downstream, span }).is_err() {
+                telemetry.spans.lost(1);
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
-use mesh_model::engine::{Routed, route_request};
+use mesh_model::engine::{Routed, listener_filters, route_request};
 use mesh_model::filter::Filter;
 use mesh_model::matcher::PathMatch;
 use mesh_model::mesh::Candidate;
@@ -39,17 +39,67 @@ pub(super) async fn gateway<C: Connect>(
 ) -> Result<Reply, Error> {
     let mesh = line.stack.mesh.current();
     let mut call = admit(line, &mesh, parts, incoming, record)?;
+    let (mesh, asking) = match before_routes(line, mesh, &mut call, record).await {
+        Ok(Passed::On(mesh, asking)) => (mesh, asking),
+        Ok(Passed::Refused(refusal)) => {
+            record.trace(&mut call.head.headers);
+            return Ok(*refusal);
+        }
+        Err(error) => {
+            record.trace(&mut call.head.headers);
+            return Err(error);
+        }
+    };
     let routed = decide(line, &mesh, &call);
     // After the decision, which is about what the client sent; a refusal belongs to its trace too.
     record.trace(&mut call.head.headers);
     let routed = routed?;
     forwarded(line, &mut call.head.headers);
-    match routed {
-        Routed::Rule(rule) => follow(line, mesh, &rule, &mut call, record).await,
+    let mut reply = match routed {
+        Routed::Rule(rule) => follow(line, mesh, &rule, &mut call, record).await?,
         Routed::Refused { .. } | Routed::Service { .. } => {
-            Err(Error::Refused(http::StatusCode::NOT_FOUND, Reason::NoRoute))
+            return Err(Error::Refused(http::StatusCode::NOT_FOUND, Reason::NoRoute));
+        }
+    };
+    if let Some(asking) = asking {
+        asking.mark(reply.headers_mut());
+    }
+    Ok(reply)
+}
+
+/// What became of a request before its route is chosen.
+enum Passed {
+    /// It goes on, decided with this snapshot; the answer gets what services that were asked want to say.
+    On(Arc<Mesh>, Option<Box<Asking>>),
+    /// The client gets this answer.
+    Refused(Box<Reply>),
+}
+
+/// Asks what stands before the routes of the request's listener, in order (GEP-5224). The route is then chosen once, with
+/// what the answers made of the request; its host, which chose the listener, no answer can change.
+async fn before_routes<C: Connect>(
+    line: &Rc<Line<C>>,
+    mesh: Arc<Mesh>,
+    call: &mut Call,
+    record: &mut Record,
+) -> Result<Passed, Error> {
+    let filters = match line.downstream.place() {
+        Some(place) if mesh.has_listener_filters() => listener_filters(&mesh, place, &call.head.view()),
+        _ => &[],
+    };
+    if filters.is_empty() {
+        return Ok(Passed::On(mesh, None));
+    }
+    let mut asking = Box::new(Asking::new(Timeouts::default()));
+    for auth in filters {
+        if let Some(refusal) = asking.pass(line, auth, call, record).await? {
+            return Ok(Passed::Refused(Box::new(refusal)));
         }
     }
+    // Time has passed: what was forbidden meanwhile must not be served.
+    let mesh = line.stack.mesh.current();
+    record.decide(&mesh, &call.head.view(), &call.head.uri);
+    Ok(Passed::On(mesh, Some(asking)))
 }
 
 /// A request of the application beside this proxy: the service's routes, or simply the service.

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::downstream::Downstream;
+use super::exports;
 use super::record::Observer;
 use super::revoke::Streams;
 use crate::balance::Balancer;
@@ -91,6 +92,7 @@ pub struct Stack<C> {
     pub(crate) budget: Budget,
     pub(crate) budgets: Budgets,
     pub(crate) mirrors: UnderWay,
+    pub(crate) exports: UnderWay,
     pub(crate) observer: Rc<Observer>,
     pub(crate) limits: Limits,
     pub(crate) streams: Rc<Streams>,
@@ -108,6 +110,7 @@ impl<C: Connect> Stack<C> {
     /// Makes the stack of this worker and starts its housekeeping on the current `LocalSet`.
     pub fn start(parts: Parts<C>) -> Rc<Self> {
         let changes = parts.mesh.changes();
+        let (exports, spans) = tokio::sync::mpsc::channel(exports::QUEUE);
         let stack = Rc::new(Self {
             mesh: parts.mesh,
             pool: Pool::new(parts.connect, parts.pool, parts.telemetry.metrics.upstream_connects.clone()),
@@ -116,12 +119,14 @@ impl<C: Connect> Stack<C> {
             budget: Budget::default(),
             budgets: parts.budgets,
             mirrors: UnderWay::default(),
-            observer: Rc::new(Observer::new(parts.telemetry, parts.clock)),
+            exports: UnderWay::default(),
+            observer: Rc::new(Observer::new(parts.telemetry, exports, parts.clock)),
             limits: parts.limits,
             streams: Rc::default(),
             policies: RefCell::default(),
         });
         tokio::task::spawn_local(keep_house(Rc::downgrade(&stack), changes));
+        tokio::task::spawn_local(exports::export_all(Rc::downgrade(&stack), spans));
         stack
     }
 

@@ -1,8 +1,6 @@
 //! Asks an authorization service about a request (Gateway API, `HTTPExternalAuthFilter`). Whatever is not a clear
 //! yes refuses: no answer, a late one, one that cannot be carried out.
 
-mod exchange;
-mod grant;
 mod grpc;
 mod plain;
 
@@ -15,12 +13,13 @@ use mesh_model::backend::Target;
 use mesh_model::filter::{AuthProtocol, ExternalAuth};
 use mesh_model::route::Timeouts;
 
+use super::exchange::exchange;
 use super::forward::{Plan, within};
 use crate::http::body::{Body, Unread};
 use crate::http::call::Call;
 use crate::http::{Downstream, Error, Stack};
 use crate::upstream::Connect;
-use grant::Grant;
+use mesh_filters::grant::Grant;
 
 /// How long a service may take, all tries together.
 const LONGEST: Duration = Duration::from_secs(5);
@@ -59,7 +58,11 @@ pub(crate) async fn ask<C: Connect>(
         Plan { service: service.clone(), port: *port, timeouts, retry: None, grpc, scope, visit: None };
     let said = within(Some(LONGEST), pin!(put(stack, &plan, question, body, call))).await;
     match said {
-        Ok(Said::Allowed(grant)) => Ok(Outcome::Allowed(grant.apply(&mut call.head)?)),
+        Ok(Said::Allowed(grant)) => {
+            let head = &mut call.head;
+            let granted = grant.apply(&mut head.headers, &mut head.uri).map_err(|_| Error::Authorizer)?;
+            Ok(Outcome::Allowed(granted))
+        }
         Ok(Said::Refused(answer)) => Ok(Outcome::Refused(answer)),
         Err(_) => Err(Error::Authorizer),
     }
@@ -81,13 +84,14 @@ async fn put<C: Connect>(
 ) -> Result<Said, Error> {
     match &question.auth.protocol {
         AuthProtocol::Grpc { allowed } => {
+            let authority = stack.mesh.current().authority_of(&plan.service, plan.port);
             let message = grpc::message(question, stack.observer.wall(), (allowed, body), call);
-            let answer = exchange::exchange(stack, plan, grpc::head(plan)?, message).await?;
+            let answer = exchange(stack, plan, grpc::head(&authority)?, message).await?;
             grpc::read(answer, call.is_grpc())
         }
         AuthProtocol::Http { prefix, allowed, taken } => {
             let head = plain::head(&call.head, prefix, allowed, body.len())?;
-            let answer = exchange::exchange(stack, plan, head, body).await?;
+            let answer = exchange(stack, plan, head, body).await?;
             plain::read(answer, taken, call.is_grpc())
         }
     }

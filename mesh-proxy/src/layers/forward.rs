@@ -322,7 +322,7 @@ fn upstream(mesh: &Mesh, plan: &Plan<'_>, endpoint: &Endpoint, http2: bool) -> U
         // Between proxies everything is multiplexed; the mark says what the application speaks.
         Some(identity) => (Security::Mesh(identity.clone()), Speaks::Http2),
         None => match mesh.backend_tls(&plan.service, plan.port) {
-            Some(policy) => (Security::Tls(Arc::clone(policy), plan.scope.backend_certificate(mesh)), plain),
+            Some(tls) => (Security::Tls(Arc::clone(tls), plan.scope.shown_certificate(mesh, tls)), plain),
             None => (Security::Plain, plain),
         },
     };

@@ -31,10 +31,10 @@ const LONGEST: Duration = Duration::from_secs(30);
 pub struct UnderWay(RefCell<HashMap<(ObjectName, u16), Rc<()>>>);
 
 /// One copy under way; its place is free when it is dropped.
-struct Place(#[expect(dead_code, reason = "holding it is its use")] Rc<()>);
+pub(crate) struct Place(#[expect(dead_code, reason = "holding it is its use")] Rc<()>);
 
 impl UnderWay {
-    fn place(&self, service: &ObjectName, port: u16) -> Option<Place> {
+    pub(crate) fn place(&self, service: &ObjectName, port: u16) -> Option<Place> {
         let mut targets = self.0.borrow_mut();
         targets.retain(|_, places| Rc::strong_count(places) > 1);
         let places = targets.entry((service.clone(), port)).or_default();

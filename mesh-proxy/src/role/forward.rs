@@ -90,7 +90,7 @@ pub(crate) fn upstream(mesh: &Mesh, chosen: &Chosen, carries: Carries<'_>) -> Up
             Carries::Application { .. } | Carries::Tls => return None,
         };
         let policy = mesh.backend_tls(&chosen.service, chosen.port)?;
-        let shown = gateway.and_then(|at| mesh.backend_certificate(&at.gateway, at.port));
+        let shown = mesh.shown_certificate(policy, gateway.map(|at| (&at.gateway, at.port)));
         Some(Security::Tls(Arc::clone(policy), shown.cloned()))
     };
     let security = match &chosen.endpoint.identity {

@@ -123,9 +123,11 @@ fn find(mesh: &Mesh, port: &OutboundPort, stream: &TcpStream) -> Result<Found, R
     Ok(endpoint_at(mesh, address).map_or(Found::Nobody(address), Found::Endpoint))
 }
 
-/// An endpoint that was dialled by its own address, past its service.
+/// An endpoint that was dialled by its own address, past its service. What is outside of the mesh stays unknown: that some
+/// route leads there opens no way past the route.
 fn endpoint_at(mesh: &Mesh, address: SocketAddr) -> Option<Endpoint> {
-    let ports = mesh.all_services().flat_map(|s| s.ports.iter().map(move |p| (s, p)));
+    let inside = mesh.all_services().filter(|service| service.hostname.is_none());
+    let ports = inside.flat_map(|s| s.ports.iter().map(move |p| (s, p)));
     let sets = ports.filter_map(|(s, p)| mesh.endpoints(&s.name, p.transport, p.port));
     sets.flat_map(|set| set.all()).find(|endpoint| endpoint.address == address).cloned()
 }

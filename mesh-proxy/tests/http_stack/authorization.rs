@@ -4,17 +4,19 @@
 use std::cell::RefCell;
 use std::process::Command;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use mesh_model::AppProtocol;
 use mesh_model::backend::Target;
 use mesh_model::filter::{AuthProtocol, ExternalAuth, Filter, HeaderKey};
 use mesh_model::finding::Reason;
+use mesh_model::matcher::{HeaderMatch, ValueMatch};
 use mesh_model::route::{Rule, Timeouts};
+use mesh_model::{AppProtocol, Listener, Resource};
 use testkit::process::Process;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -377,5 +379,79 @@ fn envoys_check_is_asked_and_obeyed() {
             let headers = asked["request"]["http"]["headers"].as_object().expect("headers").clone();
             assert_eq!((headers.len(), &headers["x-a"]), (1, &"\u{fffd}".into()));
         }
+    });
+}
+
+/// A gateway whose listener asks `authz`, which routes by what it adds: `/` of user anna leads to `one`.
+fn gateway_asking_first(net: &Net, filters: Vec<ExternalAuth>) -> Proxy {
+    let mut annas = rule("/", vec![backend("one", 1)]);
+    annas.matches[0].headers = vec![HeaderMatch {
+        name: HeaderName::from_static("x-user"),
+        value: ValueMatch::Exact("anna".into()),
+    }];
+    let Resource::Listener(plain) = listener() else { unreachable!("a listener") };
+    let mut resources = vec![
+        Resource::Listener(Arc::new(Listener { filters, ..(*plain).clone() })),
+        route(vec![annas, rule("/", vec![backend("two", 1)])]),
+    ];
+    resources.extend(service("one", AppProtocol::Http1, &[address(1, 80)]));
+    resources.extend(service("two", AppProtocol::Http1, &[address(2, 80)]));
+    resources.extend(service("authz", AppProtocol::Detect, &[address(8, 80)]));
+    Proxy::new(net, resources)
+}
+
+fn first(protocol: AuthProtocol) -> ExternalAuth {
+    let Filter::ExternalAuth(auth) = auth(protocol, 0) else { unreachable!("a question") };
+    auth
+}
+
+#[test]
+fn a_listener_asks_before_the_route_is_chosen_and_the_answer_chooses_it() {
+    on_worker(async {
+        let net = Net::default();
+        let asked = noted(&net, 8, |path| match path {
+            "/no" => status(403, &[("x-why", "no")], "refused"),
+            "/broken" => status(500, &[], ""),
+            "/anna" => status(200, &[("x-user", "anna"), ("host", "evil.test")], ""),
+            _ => status(200, &[], ""),
+        });
+        let one = noted(&net, 1, |_| status(200, &[("x-served-by", "one")], ""));
+        let two = noted(&net, 2, |_| status(200, &[("x-served-by", "two")], ""));
+        let proxy = gateway_asking_first(&net, vec![first(by_http("", &[], &["x-user", "host"]))]);
+        let mut client = proxy.gateway1().await;
+        let mut ask = async |path: &'static str| {
+            let request = client.request("GET", path).header("x-user", "anna");
+            client.call(request.body(Full::default()).expect("a request")).await
+        };
+        // What the client claims is gone before the route is chosen; what the service says chooses it.
+        let got = ask("/anna").await;
+        assert_eq!((got.status.as_u16(), got.header("x-served-by")), (200, "one"));
+        assert!(one.borrow()[0].contains("host: shop.test"), "{:?}", one.borrow());
+        assert_eq!(ask("/other").await.header("x-served-by"), "two");
+        let refused = ask("/no").await;
+        assert_eq!((refused.status.as_u16(), refused.header("x-why")), (403, "no"));
+        assert_eq!(ask("/broken").await.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!((asked.borrow().len(), one.borrow().len(), two.borrow().len()), (4, 1, 1));
+    });
+}
+
+#[test]
+fn services_of_a_listener_are_asked_in_order_and_one_that_leads_nowhere_lets_nothing_pass() {
+    on_worker(async {
+        let net = Net::default();
+        noted(&net, 8, |_| status(200, &[], ""));
+        let served = noted(&net, 2, plain);
+        let good = first(by_http("", &[], &["x-user"]));
+        let mut gone = good.clone();
+        gone.target = Target::Invalid { reason: Reason::BackendNotFound, reference: "none".into() };
+        let proxy = gateway_asking_first(&net, vec![good.clone(), good.clone()]);
+        let mut client = proxy.gateway1().await;
+        let request = client.request("GET", "/").body(Full::default()).expect("a request");
+        assert_eq!(client.call(request).await.status, StatusCode::OK);
+        let proxy = gateway_asking_first(&net, vec![good, gone]);
+        let mut client = proxy.gateway1().await;
+        let request = client.request("GET", "/").body(Full::default()).expect("a request");
+        assert!(client.call(request).await.status.is_server_error());
+        assert_eq!(served.borrow().len(), 1);
     });
 }

@@ -42,6 +42,8 @@ pub(crate) fn listener() -> Resource {
         hostname: HostPattern::Any,
         tls: None,
         backend_certificate: None,
+        filters: Vec::new(),
+        tracing: None,
     }))
 }
 
@@ -73,6 +75,7 @@ pub(crate) fn meshed(
             addresses: Vec::new(),
             ports: vec![port],
             retry_budget: None,
+            hostname: None,
             session: None,
         })),
         Resource::EndpointChunk(Arc::new(EndpointChunk {

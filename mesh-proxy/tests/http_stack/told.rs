@@ -1,13 +1,19 @@
 //! What the stack tells: the access log, metrics, traces, decisions; and the filters that answer by themselves.
 
+use std::cell::RefCell;
 use std::io::Write;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-use http::{HeaderMap, Method, StatusCode};
-use http_body_util::Full;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use mesh_model::backend::Target;
 use mesh_model::engine::{Place, explain_route};
 use mesh_model::filter::{Cors, Filter, Origin, PathEdit, Redirect, Rewrite};
-use mesh_model::{AppProtocol, RequestHead};
+use mesh_model::tracing::{Parents, Recording, Share, Tracing};
+use mesh_model::{AppProtocol, Listener, RequestHead, Resource, SourceRef};
 use mesh_proxy::http::Limits;
 use mesh_proxy::telemetry::Telemetry;
 use mesh_proxy::telemetry::access_log::{AccessLog, Level};
@@ -134,6 +140,66 @@ fn a_trace_is_carried_on_and_begun_where_there_is_none() {
         let begun = client.get("/a").await;
         let line = begun.body.lines().find(|line| line.starts_with("traceparent: 00-")).expect("a context");
         assert_eq!(line.len(), "traceparent: ".len() + 55);
+    });
+}
+
+/// A gateway whose policy records so, for the receiver `otlp`, which declares HTTP/1.1.
+fn recorded(net: &Net, change: impl FnOnce(&mut Recording)) -> (Proxy, Rc<RefCell<Vec<String>>>) {
+    net.echo(address(1, 80), "one");
+    let seen = Rc::<RefCell<Vec<String>>>::default();
+    let notes = Rc::clone(&seen);
+    net.backend(address(9, 80), move |request: Request<Incoming>| {
+        let notes = Rc::clone(&notes);
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            let kind = parts.headers.get("content-type").cloned();
+            let text = format!("{} {} {kind:?} {}", parts.method, parts.uri, String::from_utf8_lossy(&body));
+            notes.borrow_mut().push(text);
+            Response::new(Full::<Bytes>::default())
+        }
+    });
+    let mut recording = Recording {
+        receiver: Target::Service { service: name("otlp"), port: 80 },
+        headers: Vec::new(),
+        sampling: Share::ALL,
+        parents: Parents::Respected(Share::ALL),
+        service_name: "the-edge".into(),
+        span_name: None,
+        attributes: Vec::new(),
+    };
+    change(&mut recording);
+    let source = SourceRef::new("XTelemetryPolicy", name("traced"), mesh_model::Origin::Builtin);
+    let tracing = Some(Arc::new(Tracing { source, recording: Some(recording) }));
+    let Resource::Listener(plain) = listener() else { unreachable!("a listener") };
+    let mut resources = vec![
+        Resource::Listener(Arc::new(Listener { tracing, ..(*plain).clone() })),
+        route(vec![rule("/a", vec![backend("one", 1)])]),
+    ];
+    resources.extend(service("one", AppProtocol::Http1, &[address(1, 80)]));
+    resources.extend(service("otlp", AppProtocol::Http1, &[address(9, 80)]));
+    (Proxy::new(net, resources), seen)
+}
+
+#[test]
+fn a_policy_exports_over_http_where_the_receiver_declares_it_and_only_what_it_samples() {
+    on_worker(async {
+        let net = Net::default();
+        let (proxy, seen) = recorded(&net, |_| ());
+        let got = proxy.gateway1().await.get("/a").await;
+        assert!(got.body.contains("-01\n"), "the trace is recorded: {}", got.body);
+        while seen.borrow().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        let text = seen.borrow()[0].clone();
+        assert!(text.starts_with("POST /v1/traces Some(\"application/x-protobuf\")"), "{text}");
+        assert!(text.contains("the-edge") && text.contains("/a"), "{text}");
+        let (proxy, seen) =
+            recorded(&net, |recording| recording.sampling = Share { numerator: 0, denominator: 1 });
+        let got = proxy.gateway1().await.get("/a").await;
+        assert!(got.body.contains("-00\n"), "the trace is not recorded: {}", got.body);
+        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+        assert_eq!(seen.borrow().len(), 0);
     });
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mesh_ca::tls::{ClientAuth, server_config};
 use mesh_model::policy::{Action, AuthorizationPolicy, Operation, Patterns, PolicyRule, TextPattern};
-use mesh_model::tls::{PrivateKey, Roots};
+use mesh_model::tls::{ClientCertificate, PrivateKey, Roots};
 use mesh_model::{
     AppProtocol, BackendTls, Certificate, Kind, ListenerProtocol, ListenerTls, Resource, ResourceKey,
     RouteKind, Transport,
@@ -54,7 +54,7 @@ async fn read_head(stream: &mut BufReader<TcpStream>) -> std::io::Result<String>
 }
 
 /// Status and body of a GET on a connection that stays open.
-async fn get(stream: &mut BufReader<TcpStream>, host: &str, path: &str) -> (u16, String) {
+pub(super) async fn get(stream: &mut BufReader<TcpStream>, host: &str, path: &str) -> (u16, String) {
     let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n");
     in_time(async {
         stream.write_all(request.as_bytes()).await.expect("open");
@@ -69,7 +69,7 @@ async fn get(stream: &mut BufReader<TcpStream>, host: &str, path: &str) -> (u16,
     .await
 }
 
-async fn connect(to: SocketAddr) -> BufReader<TcpStream> {
+pub(super) async fn connect(to: SocketAddr) -> BufReader<TcpStream> {
     BufReader::new(TcpStream::connect(to).await.expect("open"))
 }
 
@@ -139,6 +139,7 @@ async fn a_gateway_ends_tls_for_http_and_speaks_tls_to_a_backend_by_policy() {
             hostname: Arc::from(hostname),
             names: Vec::new(),
             roots: Roots::Bundle(vec![Arc::from(theirs.cert.der().as_ref())]),
+            client: None,
         }))
     };
     let certificates = vec![ResourceKey::local(Kind::Certificate, name("own"))];
@@ -182,9 +183,11 @@ async fn a_gateway_shows_its_own_certificate_to_backends_that_ask_for_one() {
         http
     };
     let backend = tls_application_for(&theirs, Some(&own)).await;
-    world.set([
-        secret("own", &own),
-        secret("other", &other),
+    let policy = |own: Option<&str>| {
+        let client = own.map(|own| ClientCertificate {
+            certificate: ResourceKey::local(Kind::Certificate, name(own)),
+            gateways: vec![name("edge")],
+        });
         Resource::BackendTls(Arc::new(BackendTls {
             key: ResourceKey::local(Kind::BackendTls, name("cart")),
             source: source("BackendTLSPolicy", "cart"),
@@ -193,7 +196,13 @@ async fn a_gateway_shows_its_own_certificate_to_backends_that_ask_for_one() {
             hostname: Arc::from("inside.example"),
             names: Vec::new(),
             roots: Roots::Bundle(vec![Arc::from(theirs.cert.der().as_ref())]),
-        })),
+            client,
+        }))
+    };
+    world.set([
+        secret("own", &own),
+        secret("other", &other),
+        policy(None),
         Resource::Listener(Arc::new(shows(Some("own")))),
         service("cart", AppProtocol::Http1),
         endpoints("cart", [(backend, None)]),
@@ -211,6 +220,14 @@ async fn a_gateway_shows_its_own_certificate_to_backends_that_ask_for_one() {
     }
     world.set([Resource::Listener(Arc::new(shows(Some("own"))))]);
     assert_eq!(get(&mut client, "shop.example", "/a").await.0, 200);
+    // What is for one backend stands in place of what the gateway shows to all.
+    for (of_all, of_backend, served) in
+        [("own", "other", false), ("other", "own", true), ("own", "gone", false)]
+    {
+        world.set([Resource::Listener(Arc::new(shows(Some(of_all)))), policy(Some(of_backend))]);
+        let (status, _) = get(&mut client, "shop.example", "/a").await;
+        assert_eq!(status == 200, served, "{of_all} {of_backend}: {status}");
+    }
 }
 
 /// A proxy of the mesh that answers every request with success, its own mark included or not.

@@ -140,6 +140,7 @@ pub(crate) fn service(object: &str, protocol: AppProtocol) -> Resource {
         addresses: Vec::new(),
         ports: vec![port(Transport::Tcp), port(Transport::Udp)],
         retry_budget: None,
+        hostname: None,
         session: None,
     }))
 }
@@ -191,6 +192,8 @@ pub(crate) fn listener(
         hostname: hostname.parse().expect("a hostname"),
         tls,
         backend_certificate: None,
+        filters: Vec::new(),
+        tracing: None,
     }
 }
 

@@ -54,7 +54,7 @@ fn a_bad_document_is_named_and_spares_the_others() {
         ),
         (
             "apiVersion: gateway.networking.x-k8s.io/v1alpha1\nkind: XMesh",
-            "error[MESH0206] a.yaml:7:7: kind: XMesh is experimental and not implemented by this mesh",
+            "error[MESH0206] a.yaml:7:7: kind: XMesh is experimental, and of clusters only",
         ),
         (
             "apiVersion: v1\nkind: Namespace\nmetadata:\n  nam: x",

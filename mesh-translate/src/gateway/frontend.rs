@@ -1,7 +1,7 @@
 //! Validation of client certificates on HTTPS listeners, per gateway and per port (GEP-91).
 
 use mesh_model::listener::ClientValidation;
-use mesh_model::{FieldPath, ListenerProtocol, ListenerTls, ObjectName, Reason};
+use mesh_model::{FieldPath, ListenerProtocol, ListenerTls, Reason};
 
 use super::super::certificate::authorities;
 use super::super::entry::Entry;
@@ -12,7 +12,7 @@ use super::listener::{Draft, Problem};
 use super::tls::From;
 use crate::objects::listener::{self as object, FrontendTls, ValidationMode};
 use crate::objects::route::ObjectReference;
-use crate::objects::{ConfigMap, Gateway};
+use crate::objects::{Gateway, ObjectKind};
 use crate::status::Condition;
 
 /// One validation, read once for all listeners that use it.
@@ -118,23 +118,34 @@ fn bundle(
     reference: &ObjectReference,
 ) -> Result<Vec<std::sync::Arc<[u8]>>, Problem> {
     let (group, kind) = (reference.group.as_str(), reference.kind.as_str());
-    if !group.is_empty() || kind != "ConfigMap" {
+    let of_cluster = ObjectKind::ClusterTrustBundle;
+    let namespace = if (group, kind) == (of_cluster.group(), of_cluster.as_str()) {
+        if reference.namespace.is_some() {
+            let message = format!("ClusterTrustBundle {} is in no namespace", reference.name);
+            return Err((Reason::InvalidCACertificateRef, message));
+        }
+        ""
+    } else {
+        let namespace = reference.namespace.as_deref().unwrap_or(entry.namespace());
+        let to = Referee { group, kind, namespace, name: &reference.name };
+        if kind == "ConfigMap" && !reader.granted(From { kind: ObjectKind::Gateway, entry }.referee(), to) {
+            let message = format!(
+                "{kind} {namespace}/{} is in another namespace, and no grant allows it",
+                reference.name
+            );
+            return Err((Reason::RefNotPermitted, message));
+        }
+        namespace
+    };
+    let Some(found) = authorities(reader, (group, kind), (namespace, &reference.name)) else {
         let message = format!("a {} holds no CA certificates, a ConfigMap does", kind_name(group, kind));
         return Err((Reason::InvalidCACertificateKind, message));
-    }
-    let namespace = reference.namespace.as_deref().unwrap_or(entry.namespace());
-    let to = Referee { group, kind, namespace, name: &reference.name };
-    if !reader.granted(From { kind: "Gateway", entry }.referee(), to) {
-        let message = format!(
-            "ConfigMap {namespace}/{} is in another namespace, and no grant allows it",
-            reference.name
-        );
-        return Err((Reason::RefNotPermitted, message));
-    }
-    let name = ObjectName::new(namespace, reference.name.as_str());
-    let map = reader.object::<ConfigMap>(&name).map(|(map, _)| map);
-    let found = map.ok_or_else(|| format!("there is no ConfigMap {name}")).and_then(authorities);
-    found.map_err(|problem| (Reason::InvalidCACertificateRef, format!("ConfigMap {name}: {problem}")))
+    };
+    let named = match namespace {
+        "" => reference.name.clone(),
+        namespace => format!("{namespace}/{}", reference.name),
+    };
+    found.map_err(|problem| (Reason::InvalidCACertificateRef, format!("{kind} {named}: {problem}")))
 }
 
 fn give(draft: &mut Draft<'_>, validation: &Validation) {

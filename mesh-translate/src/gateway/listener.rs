@@ -1,5 +1,9 @@
 //! One listener: what its own fields say. Conflicts with others are decided elsewhere.
 
+use std::sync::Arc;
+
+use mesh_model::filter::ExternalAuth;
+use mesh_model::tracing::Tracing;
 use mesh_model::{
     FieldPath, HostPattern, Kind, Listener, ListenerProtocol, ListenerTls, ObjectName, Reason, ResourceKey,
     RouteKind, Transport,
@@ -12,7 +16,7 @@ use super::super::feature::{self, Feature};
 use super::super::node::Parent;
 use super::super::output::{Report, kind_name};
 use super::super::reader::Reader;
-use super::tls;
+use super::{filters, tls};
 use crate::objects::group;
 use crate::objects::listener as object;
 use crate::status::{Condition, SupportedKind};
@@ -33,6 +37,10 @@ pub(super) struct Draft<'a> {
     pub(super) tls: Option<ListenerTls>,
     /// The certificate that the gateway shows to backends.
     pub(super) backend_certificate: Option<ResourceKey>,
+    /// What requests must pass before a route is chosen.
+    pub(super) filters: Vec<ExternalAuth>,
+    /// How requests are traced, where a policy says so.
+    pub(super) tracing: Option<Arc<Tracing>>,
     /// Why the listener is not accepted.
     pub(super) refused: Option<Problem>,
     /// Why it conflicts with a listener of higher precedence.
@@ -72,6 +80,8 @@ impl<'a> Draft<'a> {
             kinds: Vec::new(),
             tls: None,
             backend_certificate: None,
+            filters: Vec::new(),
+            tracing: None,
             refused: None,
             conflict: None,
             unresolved: None,
@@ -85,11 +95,7 @@ impl<'a> Draft<'a> {
             let right = "use another port";
             draft.refuse(Reason::PortUnavailable, "port", feature::off(Feature::Port8080), right);
         }
-        if listener.filters.is_some() {
-            draft.report.unsupported(&draft.path.field("filters"), "a filter before route choice");
-            let message = "filters before route choice are not supported".to_owned();
-            draft.refused = Some((Reason::UnsupportedValue, message));
-        }
+        filters::read(reader, &mut draft);
         tls::read(reader, &mut draft);
         draft
     }
@@ -191,6 +197,8 @@ impl<'a> Draft<'a> {
             hostname: self.hostname.clone(),
             tls: self.tls.clone(),
             backend_certificate: self.backend_certificate.clone(),
+            filters: self.filters.clone(),
+            tracing: self.tracing.clone(),
         })
     }
 

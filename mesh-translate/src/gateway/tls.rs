@@ -11,18 +11,19 @@ use super::super::reader::{Reader, Referee};
 use super::listener::{Draft, Problem};
 use crate::objects::listener::TlsMode;
 use crate::objects::route::SecretObjectReference;
-use crate::objects::{Secret, group};
+use crate::objects::{ObjectKind, Secret};
 
 /// The object that refers.
-pub(super) struct From<'a> {
-    pub(super) kind: &'static str,
-    pub(super) entry: &'a Entry,
+pub(in super::super) struct From<'a> {
+    pub(in super::super) kind: ObjectKind,
+    pub(in super::super) entry: &'a Entry,
 }
 
 impl From<'_> {
     pub(super) fn referee(&self) -> Referee<'_> {
         let name = &self.entry.source.object.name;
-        Referee { group: group::GATEWAY, kind: self.kind, namespace: self.entry.namespace(), name }
+        let (group, kind) = (self.kind.group(), self.kind.as_str());
+        Referee { group, kind, namespace: self.entry.namespace(), name }
     }
 }
 
@@ -86,8 +87,8 @@ fn certificates(
     path: &FieldPath,
 ) -> Vec<ResourceKey> {
     let kind = match draft.owner {
-        Parent::Gateway(_) => "Gateway",
-        Parent::ListenerSet(_) => "ListenerSet",
+        Parent::Gateway(_) => ObjectKind::Gateway,
+        Parent::ListenerSet(_) => ObjectKind::ListenerSet,
     };
     let mut usable = Vec::new();
     for (n, reference) in references.iter().enumerate() {
@@ -124,7 +125,7 @@ fn outlasted(reader: &Reader<'_>, name: &ObjectName) -> Option<String> {
 
 /// The secret of a certificate reference, when it may be used and holds a certificate with its key. Whether
 /// the reference is permitted comes before whether it leads somewhere.
-pub(super) fn certificate_secret(
+pub(in super::super) fn certificate_secret(
     reader: &Reader<'_>,
     reference: &SecretObjectReference,
     from: &From<'_>,

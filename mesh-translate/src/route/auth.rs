@@ -3,11 +3,34 @@
 use std::sync::Arc;
 
 use mesh_model::filter::{AuthProtocol, ExternalAuth, HeaderKey, MAX_AUTH_BODY};
-use mesh_model::{FieldPath, Reason, path::normalize};
+use mesh_model::{FieldPath, Finding, Reason, path::normalize};
 
-use super::backend::Reference;
-use super::rules::Rules;
+use super::super::entry::Entry;
+use super::super::reader::Reader;
+use super::backend::{Reference, Side};
+use super::rules::{Outcome, Rules};
 use crate::objects::http::{self as object};
+
+/// A question that is put before a route is chosen, and what is wrong with it.
+pub(in super::super) struct Asked {
+    pub(in super::super) filter: Option<ExternalAuth>,
+    pub(in super::super) findings: Vec<Finding>,
+    pub(in super::super) unresolved: Option<(Reason, String)>,
+    pub(in super::super) invalid: Option<(Reason, String)>,
+}
+
+/// Reads a question of a listener of this object.
+pub(in super::super) fn before_routes(
+    reader: &Reader<'_>,
+    entry: &Entry,
+    auth: &object::ExternalAuth,
+    path: &FieldPath,
+) -> Asked {
+    let mut rules = Rules::new(reader, entry, &Side::Gateway);
+    let filter = rules.external_auth(auth, path);
+    let Outcome { findings, unresolved, invalid, .. } = rules.outcome;
+    Asked { filter, findings, unresolved, invalid }
+}
 
 impl Rules<'_, '_> {
     pub(super) fn external_auth(

@@ -1,16 +1,18 @@
-//! What a rule forwards to: references to services, checked for kind, permission and existence.
+//! What a rule forwards to: references to services and backends, checked for kind, permission and existence.
 
 use std::sync::Arc;
 
 use mesh_model::backend::Target;
-use mesh_model::{Attachment, FieldPath, ObjectName, Reason, Transport};
+use mesh_model::{Attachment, FieldPath, Finding, ObjectName, Reason, Transport};
 
+use super::super::entry::Entry;
 use super::super::feature::{Feature, off};
 use super::super::node::Index;
 use super::super::output::kind_name;
-use super::super::reader::Referee;
+use super::super::reader::{Reader, Referee};
 use super::super::service::transport;
 use super::super::suggest::did_you_mean;
+use super::super::xbackend::{self, Carries};
 use super::rules::Rules;
 use crate::objects::service::ServiceType;
 use crate::objects::{BackendObjectReference, BackendRef, ObjectKind, Service, group};
@@ -55,45 +57,76 @@ impl<'a> Reference<'a> {
     }
 }
 
+/// Why a reference cannot be used: the reason, the field, a sentence, and what would be right.
+type Unresolved = (Reason, &'static str, String, String);
+
 impl Rules<'_, '_> {
     /// Where a reference leads. One that leads nowhere is reported and answers with an error.
     pub(super) fn target(&mut self, reference: Reference<'_>, path: &FieldPath) -> Target {
         let namespace = reference.namespace.unwrap_or(self.entry.namespace());
-        let service = ObjectName::new(namespace, reference.name);
-        match self.resolve(reference, &service) {
-            Ok(port) => Target::Service { service, port },
-            Err((reason, field, message, right)) => {
+        let name = ObjectName::new(namespace, reference.name);
+        let found = match (reference.group, reference.kind) {
+            ("" | "core", "Service") => self.service(reference, &name).map(|port| (name.clone(), port)),
+            (group::EXPERIMENTAL, "XBackend") => self.own_kind(&name),
+            (group, kind) => {
+                let message = format!("a {} cannot be a backend", kind_name(group, kind));
+                Err((Reason::InvalidKind, "kind", message, "name a Service".to_owned()))
+            }
+        };
+        found.map_or_else(
+            |(reason, field, message, right)| {
                 let path = if field.is_empty() { path.clone() } else { path.field(field) };
                 self.outcome.unresolved(reason, &message);
                 self.report(reason, &path, message, right);
                 let port = reference.port.map(|port| format!(":{port}")).unwrap_or_default();
-                let reference = Arc::from(format!("{} {service}{port}", reference.kind));
+                let reference = Arc::from(format!("{} {name}{port}", reference.kind));
                 Target::Invalid { reason, reference }
-            }
-        }
+            },
+            |(service, port)| Target::Service { service, port },
+        )
     }
 
-    fn resolve(
-        &self,
-        reference: Reference<'_>,
-        service: &ObjectName,
-    ) -> Result<u16, (Reason, &'static str, String, String)> {
-        let (group, kind) = (reference.group, reference.kind);
-        if !(group.is_empty() || group == "core") || kind != "Service" {
-            let message = format!("a {} cannot be a backend", kind_name(group, kind));
-            return Err((Reason::InvalidKind, "kind", message, "name a Service".to_owned()));
-        }
+    /// Whether the object may refer to another one; across namespaces it needs a grant.
+    fn permitted(&self, group: &str, kind: &str, name: &ObjectName) -> Result<(), Unresolved> {
         let from = Referee {
-            group: group::GATEWAY,
+            group: self.entry.object.kind().group(),
             kind: self.entry.object.kind().as_str(),
             namespace: self.entry.namespace(),
             name: &self.entry.source.object.name,
         };
-        let to = Referee { group: "", kind: "Service", namespace: &service.namespace, name: &service.name };
-        if *self.side == Side::Gateway && !self.reader.granted(from, to) {
-            let message = format!("Service {service} is in another namespace, and no grant allows it");
-            let right = format!("add a ReferenceGrant in namespace {}", service.namespace);
-            return Err((Reason::RefNotPermitted, "namespace", message, right));
+        let to = Referee { group, kind, namespace: &name.namespace, name: &name.name };
+        if self.reader.granted(from, to) {
+            return Ok(());
+        }
+        let message = format!("{kind} {name} is in another namespace, and no grant allows it");
+        let right = format!("add a ReferenceGrant in namespace {}", name.namespace);
+        Err((Reason::RefNotPermitted, "namespace", message, right))
+    }
+
+    /// A backend of its own kind. It may hold what others must not use, so that it needs a grant on the mesh side too.
+    fn own_kind(&mut self, name: &ObjectName) -> Result<(ObjectName, u16), Unresolved> {
+        self.permitted(group::EXPERIMENTAL, "XBackend", name)?;
+        let carries = match self.entry.object.kind() {
+            ObjectKind::GrpcRoute => Carries::Grpc,
+            // Listeners ask authorization services, and policies send spans.
+            ObjectKind::Gateway
+            | ObjectKind::HttpRoute
+            | ObjectKind::ListenerSet
+            | ObjectKind::XTelemetryPolicy => Carries::Http,
+            ObjectKind::UdpRoute => Carries::Datagrams,
+            _ => Carries::Bytes,
+        };
+        let found = xbackend::resolve(self.reader, name, (carries, *self.side == Side::Gateway));
+        found.map_err(|(reason, message, right)| {
+            // Its status says so for the gateways of the route.
+            self.outcome.mentioned.insert(xbackend::service_name(name));
+            (reason, "name", message, right)
+        })
+    }
+
+    fn service(&self, reference: Reference<'_>, service: &ObjectName) -> Result<u16, Unresolved> {
+        if *self.side == Side::Gateway {
+            self.permitted("", "Service", service)?;
         }
         let Some(object) = self.reader.service(service) else {
             let services = self.reader.members::<Service>(Index::Services(service.namespace.to_string()));
@@ -139,4 +172,19 @@ impl Rules<'_, '_> {
         let http = self.entry.object.kind() == ObjectKind::HttpRoute;
         (http && !self.reader.settings().has(feature)).then_some(feature)
     }
+}
+
+/// What is wrong with a reference: findings, and why it leads nowhere.
+type Wrong = (Vec<Finding>, Option<(Reason, String)>);
+
+/// Where a reference of another object than a route leads, with what a gateway may reach.
+pub(in super::super) fn reference(
+    reader: &Reader<'_>,
+    entry: &Entry,
+    written: &BackendObjectReference,
+    path: &FieldPath,
+) -> (Target, Wrong) {
+    let mut rules = Rules::new(reader, entry, &Side::Gateway);
+    let target = rules.target(Reference::plain(written), path);
+    (target, (rules.outcome.findings, rules.outcome.unresolved))
 }

@@ -1,10 +1,11 @@
 //! Rules of a route object of any kind, read for one side.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mesh_model::backend::{Backend, Target};
 use mesh_model::route::{Retry, Timeouts};
-use mesh_model::{FieldPath, Finding, Reason, Rule, Session};
+use mesh_model::{FieldPath, Finding, ObjectName, Reason, Rule, Session};
 
 use super::super::entry::Entry;
 use super::super::feature::{Feature, off};
@@ -25,6 +26,8 @@ pub(super) struct Outcome {
     pub(super) invalid: Option<(Reason, String)>,
     /// Why nothing of the route is in force.
     pub(super) rejected: Option<(Reason, String)>,
+    /// Backends of their own kind that are named and cannot be used, as services.
+    pub(super) mentioned: BTreeSet<ObjectName>,
     /// How many rules are not in force as written.
     pub(super) bad_rules: usize,
     /// How many rules there are.
@@ -38,6 +41,7 @@ impl Outcome {
 
     pub(super) fn merge(&mut self, other: Self) {
         self.findings.extend(other.findings);
+        self.mentioned.extend(other.mentioned);
         self.unresolved = self.unresolved.take().or(other.unresolved);
         self.invalid = self.invalid.take().or(other.invalid);
         self.rejected = self.rejected.take().or(other.rejected);

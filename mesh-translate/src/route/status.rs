@@ -8,7 +8,7 @@ use super::super::node::RouteName;
 use super::super::output::Report;
 use super::super::reader::Reader;
 use super::rules::Outcome;
-use super::{field, reference};
+use super::{field, parent_reference};
 use crate::status::{Condition, ObjectStatus, ParentStatus, StatusBody};
 
 pub(super) fn of_route(
@@ -25,7 +25,7 @@ pub(super) fn of_route(
         let controller =
             if verdict.mesh { &settings.mesh_controller_name } else { &settings.controller_name };
         ParentStatus {
-            parent_ref: reference(entry, &verdict.named),
+            parent_ref: parent_reference(entry, &verdict.named),
             controller_name: controller.clone(),
             conditions: conditions(entry, verdict, (losses, attached), outcome),
         }

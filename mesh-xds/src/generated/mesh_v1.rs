@@ -275,6 +275,13 @@ pub struct Listener {
     /// Name of the certificate that the gateway shows to backends; empty when it shows none.
     #[prost(string, tag = "9")]
     pub backend_certificate: String,
+    /// What requests must pass before a route is chosen, in this order. Sent to receivers that know it.
+    #[prost(message, repeated, tag = "10")]
+    pub filters: Vec<ExternalAuth>,
+    /// How requests are traced; absent where no policy says so. A receiver that does not know the field traces as it was
+    /// started.
+    #[prost(message, optional, tag = "11")]
+    pub tracing: Option<Tracing>,
 }
 
 /// TLS, for HTTPS and TLS listeners.
@@ -286,6 +293,79 @@ pub enum ListenerTls {
     /// TLS ends here.
     #[prost(message, tag = "8")]
     Terminate(Terminate),
+}
+
+/// What a policy says of the traces of a gateway.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Tracing {
+    /// The object that says so.
+    #[prost(message, optional, tag = "1")]
+    pub source: Option<Source>,
+    /// What is recorded; nothing when absent.
+    #[prost(message, optional, tag = "2")]
+    pub recording: Option<Recording>,
+}
+
+/// What is recorded, and who receives it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Recording {
+    /// The receiver.
+    #[prost(message, optional, tag = "1")]
+    pub receiver: Option<Target>,
+    /// Headers of every export.
+    #[prost(message, repeated, tag = "2")]
+    pub headers: Vec<HeaderLine>,
+    /// The share of new traces that are recorded.
+    #[prost(message, optional, tag = "3")]
+    pub sampling: Option<Share>,
+    /// The share of those traces that the client records; absent when its decision does not count.
+    #[prost(message, optional, tag = "4")]
+    pub parents: Option<Share>,
+    /// The resource's `service.name`.
+    #[prost(string, tag = "5")]
+    pub service_name: String,
+    /// The name of spans; empty for the method.
+    #[prost(string, tag = "6")]
+    pub span_name: String,
+    /// Further attributes of every span.
+    #[prost(message, repeated, tag = "7")]
+    pub attributes: Vec<SpanAttribute>,
+}
+
+/// A share of requests.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Share {
+    /// The part.
+    #[prost(uint32, tag = "1")]
+    pub numerator: u32,
+    /// The whole, at least 1.
+    #[prost(uint32, tag = "2")]
+    pub denominator: u32,
+}
+
+/// An attribute of every span.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SpanAttribute {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Where its value comes from. A receiver that knows none of these refuses the resource.
+    #[prost(oneof = "SpanAttributeValue", tags = "2, 3, 4")]
+    pub value: Option<SpanAttributeValue>,
+}
+
+/// Where its value comes from. A receiver that knows none of these refuses the resource.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum SpanAttributeValue {
+    /// A header of the request.
+    #[prost(string, tag = "2")]
+    Header(String),
+    /// A text.
+    #[prost(string, tag = "3")]
+    Literal(String),
+    /// A property of the exchange, by its key.
+    #[prost(string, tag = "4")]
+    Property(String),
 }
 
 /// The protocol of a listener.
@@ -817,6 +897,10 @@ pub struct Service {
     /// Whether requests of one client stay with an endpoint. A receiver that does not know the field spreads them.
     #[prost(message, optional, tag = "6")]
     pub session: Option<Session>,
+    /// A name outside of the mesh whose addresses are the endpoints; empty for none. A receiver that does not know the
+    /// field finds no endpoint.
+    #[prost(string, tag = "7")]
+    pub hostname: String,
 }
 
 /// A limit of retries.
@@ -1023,6 +1107,10 @@ pub struct BackendTls {
     /// The roots. A receiver that knows none of these refuses the resource.
     #[prost(oneof = "BackendTlsRoots", tags = "6, 7, 8")]
     pub roots: Option<BackendTlsRoots>,
+    /// The certificate that is shown to this backend. A receiver that does not know the field shows none of the backend's
+    /// own.
+    #[prost(message, optional, tag = "9")]
+    pub client: Option<ClientCertificate>,
 }
 
 /// The roots. A receiver that knows none of these refuses the resource.
@@ -1037,6 +1125,17 @@ pub enum BackendTlsRoots {
     /// The system's.
     #[prost(message, tag = "8")]
     System(SystemRoots),
+}
+
+/// A certificate that is shown to one backend.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ClientCertificate {
+    /// Name of the certificate.
+    #[prost(string, tag = "1")]
+    pub certificate: String,
+    /// The gateways that have it.
+    #[prost(message, repeated, tag = "2")]
+    pub gateways: Vec<ObjectRef>,
 }
 
 /// A name that a backend's certificate must carry.

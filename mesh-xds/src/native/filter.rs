@@ -59,7 +59,7 @@ pub(super) fn decode(filter: wire::Filter) -> Decoded<Filter> {
     }
 }
 
-fn encode_auth(auth: &ExternalAuth) -> wire::ExternalAuth {
+pub(super) fn encode_auth(auth: &ExternalAuth) -> wire::ExternalAuth {
     let names = |keys: &[HeaderKey]| keys.iter().map(|key| key.0.to_string()).collect();
     let protocol = match &auth.protocol {
         AuthProtocol::Grpc { allowed } => {
@@ -78,7 +78,7 @@ fn encode_auth(auth: &ExternalAuth) -> wire::ExternalAuth {
     }
 }
 
-fn decode_auth(auth: wire::ExternalAuth) -> Decoded<ExternalAuth> {
+pub(super) fn decode_auth(auth: wire::ExternalAuth) -> Decoded<ExternalAuth> {
     let names =
         |field: &str, names: Vec<String>| each(field, names, |name| Ok(HeaderKey(parsed("", &name)?)));
     let protocol = match needed("protocol", auth.protocol)? {
@@ -97,26 +97,27 @@ fn decode_auth(auth: wire::ExternalAuth) -> Decoded<ExternalAuth> {
     Ok(ExternalAuth { target: decode_target(auth.target)?, protocol, max_body: auth.max_body })
 }
 
+pub(super) fn encode_line(line: &HeaderLine) -> wire::HeaderLine {
+    wire::HeaderLine { name: line.name.to_string(), value: line.value.as_bytes().to_vec() }
+}
+
+pub(super) fn decode_line(line: wire::HeaderLine) -> Decoded<HeaderLine> {
+    let value = HeaderValue::from_bytes(&line.value).map_err(|error| wrong("value", error))?;
+    Ok(HeaderLine { name: parsed("name", &line.name)?, value })
+}
+
 fn encode_edit(edit: &HeaderEdit) -> wire::HeaderEdit {
-    let line = |line: &HeaderLine| wire::HeaderLine {
-        name: line.name.to_string(),
-        value: line.value.as_bytes().to_vec(),
-    };
     wire::HeaderEdit {
-        set: edit.set.iter().map(line).collect(),
-        add: edit.add.iter().map(line).collect(),
+        set: edit.set.iter().map(encode_line).collect(),
+        add: edit.add.iter().map(encode_line).collect(),
         remove: edit.remove.iter().map(|key| key.0.to_string()).collect(),
     }
 }
 
 fn decode_edit(edit: wire::HeaderEdit) -> Decoded<HeaderEdit> {
-    let line = |line: wire::HeaderLine| -> Decoded<HeaderLine> {
-        let value = HeaderValue::from_bytes(&line.value).map_err(|error| wrong("value", error))?;
-        Ok(HeaderLine { name: parsed("name", &line.name)?, value })
-    };
     Ok(HeaderEdit {
-        set: each("set", edit.set, line)?,
-        add: each("add", edit.add, line)?,
+        set: each("set", edit.set, decode_line)?,
+        add: each("add", edit.add, decode_line)?,
         remove: each("remove", edit.remove, |name| Ok(HeaderKey(parsed("name", &name)?)))?,
     })
 }

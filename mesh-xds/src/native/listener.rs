@@ -1,10 +1,12 @@
 //! Listeners on the wire.
 
+use std::sync::Arc;
+
 use mesh_model::listener::ClientValidation;
 use mesh_model::{Kind, Listener, ListenerProtocol, ListenerTls, ResourceKey};
 
 use super::field::{Decoded, Within, ders, each, needed, parsed, port, text};
-use super::meta;
+use super::{filter, meta, tracing};
 use crate::generated::mesh_v1 as wire;
 use crate::generated::mesh_v1::ListenerProtocol as WireProtocol;
 
@@ -21,6 +23,8 @@ pub(super) fn encode(listener: &Listener) -> wire::Listener {
             .backend_certificate
             .as_ref()
             .map_or_else(String::new, ToString::to_string),
+        filters: listener.filters.iter().map(filter::encode_auth).collect(),
+        tracing: listener.tracing.as_deref().map(tracing::encode),
     }
 }
 
@@ -37,6 +41,8 @@ pub(super) fn decode(wire: wire::Listener) -> Decoded<Listener> {
         hostname: parsed("hostname", &wire.hostname)?,
         tls: wire.tls.map(|tls| decode_tls(tls).within("tls")).transpose()?,
         backend_certificate: decode_certificate(&wire.backend_certificate)?,
+        filters: each("filters", wire.filters, filter::decode_auth)?,
+        tracing: wire.tracing.map(|wire| tracing::decode(wire).within("tracing")).transpose()?.map(Arc::new),
     })
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_model::mesh::Delta;
+use mesh_model::tls::ClientCertificate;
 use mesh_model::{Certificate, Listener, ListenerTls, ObjectName, Resource, ResourceKey, SpiffeId, Workload};
 
 use super::entry;
@@ -16,12 +17,14 @@ const GATEWAY: &str = "Gateway";
 /// Turns deltas of the mesh into steps for a cache. It remembers which gateway serves which certificate.
 ///
 /// The audience of a certificate are the identities of the workloads that were made from a gateway (their source is
-/// the `Gateway` object) with a listener that refers to it. When a listener or a gateway's workload changes, the
-/// certificates concerned are offered or withdrawn in the same step.
+/// the `Gateway` object) with a listener that refers to it, or with routes to a backend to which it is shown. When one
+/// of these or a gateway's workload changes, the certificates concerned are offered or withdrawn in the same step.
 #[derive(Debug, Default)]
 pub struct Publisher {
     /// Listeners with certificates, for clients or backends: who serves them, and which they are.
     listeners: BTreeMap<ResourceKey, (ObjectName, Vec<ResourceKey>)>,
+    /// Certificates that are shown to one backend: the gateways that show them, and which one.
+    backends: BTreeMap<ResourceKey, ClientCertificate>,
     /// Workloads of gateways: which gateway, and the identity of its proxies.
     gateways: BTreeMap<ResourceKey, (ObjectName, SpiffeId)>,
     certificates: BTreeMap<ResourceKey, Published>,
@@ -68,6 +71,7 @@ impl Publisher {
 
     fn forget(&mut self, key: &ResourceKey) {
         self.listeners.remove(key);
+        self.backends.remove(key);
         self.gateways.remove(key);
         self.certificates.remove(key);
     }
@@ -82,11 +86,13 @@ impl Publisher {
             }
             Resource::Listener(listener) => self.learn_listener(listener),
             Resource::Workload(workload) => self.learn_workload(workload),
-            Resource::BackendTls(_)
-            | Resource::EndpointChunk(_)
-            | Resource::Policy(_)
-            | Resource::Route(_)
-            | Resource::Service(_) => {}
+            Resource::BackendTls(tls) => {
+                self.backends.remove(&tls.key);
+                if let Some(client) = &tls.client {
+                    self.backends.insert(tls.key.clone(), client.clone());
+                }
+            }
+            Resource::EndpointChunk(_) | Resource::Policy(_) | Resource::Route(_) | Resource::Service(_) => {}
         }
     }
 
@@ -122,6 +128,11 @@ impl Publisher {
                 let of_gateway = identities.get(gateway).into_iter().flatten().map(|id| (*id).clone());
                 audiences.entry(certificate).or_default().extend(of_gateway);
             }
+        }
+        for client in self.backends.values() {
+            let gateways = client.gateways.iter().filter_map(|gateway| identities.get(gateway));
+            let identities = gateways.flatten().map(|id| (*id).clone());
+            audiences.entry(&client.certificate).or_default().extend(identities);
         }
         let mut offers = Vec::new();
         for (key, published) in &mut self.certificates {

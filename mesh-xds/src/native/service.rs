@@ -1,7 +1,11 @@
 //! Services and endpoints on the wire.
 
+use std::sync::Arc;
+
 use mesh_model::backend::MAX_CHUNK;
-use mesh_model::{AppProtocol, Endpoint, EndpointChunk, Kind, RetryBudget, Service, ServicePort, Transport};
+use mesh_model::{
+    AppProtocol, Endpoint, EndpointChunk, HostPattern, Kind, RetryBudget, Service, ServicePort, Transport,
+};
 
 use super::field::{Decoded, Within, each, each_parsed, needed, parsed, port, wrong};
 use super::{meta, session};
@@ -21,6 +25,7 @@ pub(super) fn encode(service: &Service) -> wire::Service {
         ports: service.ports.iter().map(encode_port).collect(),
         retry_budget: service.retry_budget.as_ref().map(encode_budget),
         session: service.session.as_deref().map(session::encode),
+        hostname: service.hostname.as_ref().map_or_else(String::new, ToString::to_string),
     }
 }
 
@@ -69,7 +74,19 @@ pub(super) fn decode(wire: wire::Service) -> Decoded<Service> {
         ports: each("ports", wire.ports, decode_port)?,
         retry_budget: wire.retry_budget.map(|b| decode_budget(b).within("retry_budget")).transpose()?,
         session: wire.session.map(|wire| session::decode(wire).within("session")).transpose()?,
+        hostname: decode_hostname(wire.hostname)?,
     })
+}
+
+/// One name, kept as written.
+fn decode_hostname(hostname: String) -> Decoded<Option<Arc<str>>> {
+    if hostname.is_empty() {
+        return Ok(None);
+    }
+    match parsed("hostname", &hostname)? {
+        HostPattern::Exact(_) => Ok(Some(Arc::from(hostname))),
+        HostPattern::Any | HostPattern::Wildcard(_) => Err(wrong("hostname", "is not one name")),
+    }
 }
 
 pub(super) fn encode_chunk(chunk: &EndpointChunk) -> wire::EndpointChunk {

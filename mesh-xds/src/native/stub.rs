@@ -8,7 +8,7 @@ use mesh_model::backend::{Backend, Target};
 use mesh_model::filter::Filter;
 use mesh_model::finding::Reason;
 use mesh_model::policy::{Action, PolicyRule};
-use mesh_model::{AuthorizationPolicy, Listener, ListenerTls, Resource, Route, Rule};
+use mesh_model::{AuthorizationPolicy, Listener, ListenerTls, ObjectName, Resource, Route, Rule};
 
 /// Cross-origin rules in a route.
 pub const FILTER_CORS: &str = "filter.cors";
@@ -18,12 +18,20 @@ pub const FILTER_EXTERNAL_AUTH: &str = "filter.external-auth";
 pub const FILTER_MIRROR: &str = "filter.mirror";
 /// Client certificates asked for by a listener.
 pub const LISTENER_CLIENT_VALIDATION: &str = "listener.client-validation";
+/// Questions to authorization services at a listener.
+pub const LISTENER_EXTERNAL_AUTH: &str = "listener.external-auth";
 /// Policies that only record.
 pub const POLICY_AUDIT: &str = "policy.audit";
 
 /// Every feature that this version encodes. A node that understands all of them lists them in its metadata.
-pub const FEATURES: [&str; 5] =
-    [FILTER_CORS, FILTER_EXTERNAL_AUTH, FILTER_MIRROR, LISTENER_CLIENT_VALIDATION, POLICY_AUDIT];
+pub const FEATURES: [&str; 6] = [
+    FILTER_CORS,
+    FILTER_EXTERNAL_AUTH,
+    FILTER_MIRROR,
+    LISTENER_CLIENT_VALIDATION,
+    LISTENER_EXTERNAL_AUTH,
+    POLICY_AUDIT,
+];
 
 /// The features that a resource needs.
 pub fn needed_features(resource: &Resource) -> BTreeSet<String> {
@@ -33,6 +41,9 @@ pub fn needed_features(resource: &Resource) -> BTreeSet<String> {
         Resource::Listener(listener) => {
             if matches!(&listener.tls, Some(ListenerTls::Terminate { client: Some(_), .. })) {
                 need(LISTENER_CLIENT_VALIDATION);
+            }
+            if !listener.filters.is_empty() {
+                need(LISTENER_EXTERNAL_AUTH);
             }
         }
         Resource::Policy(policy) => {
@@ -69,6 +80,9 @@ pub fn needed_features(resource: &Resource) -> BTreeSet<String> {
 /// The resource for nodes that lack a needed feature. It needs none itself.
 pub fn stub(resource: &Resource) -> Resource {
     match resource {
+        Resource::Listener(listener) if !listener.filters.is_empty() => {
+            Resource::Listener(Arc::new(elsewhere(listener)))
+        }
         Resource::Listener(listener) => Resource::Listener(Arc::new(without_certificates(listener))),
         Resource::Policy(policy) => Resource::Policy(Arc::new(denying(policy))),
         Resource::Route(route) => Resource::Route(Arc::new(answering_500(route))),
@@ -84,6 +98,12 @@ pub fn stub(resource: &Resource) -> Resource {
 fn without_certificates(listener: &Listener) -> Listener {
     let tls = Some(ListenerTls::Terminate { certificates: Vec::new(), client: None });
     Listener { tls, ..listener.clone() }
+}
+
+/// A listener that nobody serves: in plain text there is no handshake that could fail.
+fn elsewhere(listener: &Listener) -> Listener {
+    let gateway = ObjectName::new("", "a-proxy-that-has-the-feature");
+    Listener { gateway, filters: Vec::new(), ..without_certificates(listener) }
 }
 
 fn denying(policy: &AuthorizationPolicy) -> AuthorizationPolicy {

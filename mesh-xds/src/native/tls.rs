@@ -1,9 +1,9 @@
 //! TLS material on the wire. Keys travel here; no text form shows them.
 
-use mesh_model::tls::{PrivateKey, Roots, SubjectAltName};
+use mesh_model::tls::{ClientCertificate, PrivateKey, Roots, SubjectAltName};
 use mesh_model::{BackendTls, Certificate, Kind};
 
-use super::field::{Decoded, ders, each, needed, port, text, wrong};
+use super::field::{Decoded, Within, ders, each, needed, port, text, wrong};
 use super::meta;
 use crate::generated::mesh_v1 as wire;
 use crate::generated::mesh_v1::{BackendTlsRoots as WireRoots, SubjectAltNameName as WireName};
@@ -47,6 +47,10 @@ pub(super) fn encode_backend(tls: &BackendTls) -> wire::BackendTls {
         hostname: tls.hostname.to_string(),
         names: tls.names.iter().map(|n| wire::SubjectAltName { name: Some(name(n)) }).collect(),
         roots: Some(roots),
+        client: tls.client.as_ref().map(|client| wire::ClientCertificate {
+            certificate: client.certificate.to_string(),
+            gateways: client.gateways.iter().filter_map(meta::encode_object).collect(),
+        }),
     }
 }
 
@@ -69,5 +73,13 @@ pub(super) fn decode_backend(wire: wire::BackendTls) -> Decoded<BackendTls> {
         hostname: text("hostname", &wire.hostname)?,
         names: each("names", wire.names, name)?,
         roots,
+        client: wire.client.map(|client| decode_client(client).within("client")).transpose()?,
+    })
+}
+
+fn decode_client(wire: wire::ClientCertificate) -> Decoded<ClientCertificate> {
+    Ok(ClientCertificate {
+        certificate: meta::decode_key(Kind::Certificate, "certificate", &wire.certificate)?,
+        gateways: each("gateways", wire.gateways, |gateway| meta::decode_object("name", Some(gateway)))?,
     })
 }

@@ -24,6 +24,7 @@ fn service(name: &str, address: &str) -> Resource {
         addresses: vec![address.parse().expect("an address")],
         ports: vec![],
         retry_budget: None,
+        hostname: None,
         session: None,
     }))
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mesh_model::{AppProtocol, Mesh, ObjectName, Transport};
+use mesh_model::{AppProtocol, Mesh, ObjectName, Service, Transport};
 use mesh_proxy::capture::{HostsFile, Launcher, Program, SocketBroker, WorkloadSpec};
 use mesh_proxy::dialer::{DialApplication, Dialing, SameNetwork};
 use mesh_proxy::proxy::{Listen, OutboundListener};
@@ -94,7 +94,11 @@ pub(crate) fn plain(
 ) -> std::io::Result<Ground> {
     let mut ports = BTreeMap::new();
     let mut outbound = Vec::new();
-    for service in mesh.all_services().filter(|service| *service.name.namespace == *namespace) {
+    // An XBackend is for routes; nobody calls it by a name.
+    let is_called = |service: &&Arc<Service>| {
+        *service.name.namespace == *namespace && &*service.source.kind != "XBackend"
+    };
+    for service in mesh.all_services().filter(is_called) {
         for port in service.ports.iter().filter(|port| port.transport == Transport::Tcp) {
             let listener = mesh_rt::net::listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), false)?;
             ports.insert((service.name.name.to_string(), port.port), listener.local_addr()?);

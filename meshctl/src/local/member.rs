@@ -7,6 +7,7 @@ use mesh_ca::rotate::InProcess;
 use mesh_ca::tls::{PeerTls, client_config};
 use mesh_ca::{Authority, Rotation, SvidSource};
 use mesh_model::SpiffeId;
+use mesh_proxy::names::{Resolver, keep_names};
 use mesh_proxy::snapshot::SharedMesh;
 use mesh_xds::client::{Client, ClientConfig};
 use mesh_xds::native::{FEATURES, MeshConsumer};
@@ -43,13 +44,15 @@ impl Member {
         let address = control.address;
         let connect = move || grpc::dial(address, Arc::clone(&config));
         let shared = mesh.clone();
-        let consumer = MeshConsumer::new(move |delta| shared.publish(shared.current().apply(&delta)));
+        let consumer = MeshConsumer::new(move |delta| shared.change(|mesh| mesh.apply(&delta)));
+        let names = tokio::spawn(keep_names(mesh.clone(), Resolver::system()));
         let (client, _) =
             Client::new(ClientConfig::new(Node::with_features(node, "local", FEATURES)), connect, consumer);
         let stop = stop.clone();
         tokio::spawn(async move {
             client.run(stop.cancelled_owned()).await;
             renewing.abort();
+            names.abort();
         });
         Ok(Self { tls, mesh, id })
     }

@@ -8,6 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, COOKIE, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use mesh_filters::grant::{Grant, Joining, Line, join};
 use mesh_model::filter::HeaderKey;
 use mesh_xds::proto::authorization::{
     Address, AppendAction, AttributeContext, CHECK_PATH, CheckRequest, CheckResponse, DeniedHttpResponse,
@@ -15,23 +16,20 @@ use mesh_xds::proto::authorization::{
 };
 use prost::Message;
 
-use super::exchange::Answer;
-use super::grant::{Grant, Joining, Line, join};
 use super::{Question, Said};
 use crate::http::Error;
 use crate::http::answer::refusal;
 use crate::http::call::{Call, Head};
-use crate::layers::forward::Plan;
+use crate::layers::exchange::Answer;
 
 /// A flag for compression and four bytes of length (gRPC over HTTP/2, `Length-Prefixed-Message`).
 const PREFIX: usize = 5;
 
 /// The head of the call.
-pub(super) fn head(plan: &Plan<'_>) -> Result<Head, Error> {
+pub(super) fn head(authority: &str) -> Result<Head, Error> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    let name = format!("{}.{}:{}", plan.service.name, plan.service.namespace, plan.port);
-    let authority = name.parse().map_err(|_| Error::Authorizer)?;
+    let authority = authority.parse().map_err(|_| Error::Authorizer)?;
     let uri = Uri::from_static(CHECK_PATH);
     Ok(Head { method: Method::POST, authority, uri, headers, upgrade: None, trailers: true })
 }

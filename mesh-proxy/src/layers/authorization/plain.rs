@@ -3,16 +3,16 @@
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, SERVER};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use mesh_filters::grant::{Grant, Joining};
 use mesh_model::filter::HeaderKey;
 
 use super::Said;
-use super::exchange::Answer;
-use super::grant::{Grant, Joining};
 use crate::http::Error;
 use crate::http::answer::refusal;
 use crate::http::call::Head;
 use crate::http::head::strip_connection;
 use crate::http::names;
+use crate::layers::exchange::Answer;
 
 /// The head of the question. The length is that of the body which is really sent.
 pub(super) fn head(from: &Head, prefix: &str, allowed: &[HeaderKey], length: usize) -> Result<Head, Error> {

@@ -18,7 +18,7 @@ use mesh_model::policy::{
     Action, Condition, ConditionKey, ConditionValues, Operation, Patterns, PolicyRule, TextPattern,
 };
 use mesh_model::route::{Retry, Timeouts};
-use mesh_model::tls::{PrivateKey, Roots, SubjectAltName};
+use mesh_model::tls::{ClientCertificate, PrivateKey, Roots, SubjectAltName};
 use mesh_model::{
     AppProtocol, Attachment, AuthorizationPolicy, BackendTls, Certificate, Endpoint, EndpointChunk, Listener,
     ListenerProtocol, ListenerTls, ObjectName, Resource, ResourceKey, RetryBudget, Route, RouteKind, Rule,
@@ -56,6 +56,8 @@ pub(super) fn listener() -> Resource {
         hostname: "*.shop.example".parse().expect("a pattern"),
         tls: Some(ListenerTls::Terminate { certificates, client: Some(client) }),
         backend_certificate: None,
+        filters: Vec::new(),
+        tracing: None,
     }))
 }
 
@@ -212,6 +214,7 @@ fn service() -> Resource {
             path: "/cart".parse().expect("a path"),
             permanent: true,
         })),
+        hostname: Some("api.example.com".into()),
     }))
 }
 
@@ -279,7 +282,7 @@ pub(super) fn certificate() -> Resource {
     }))
 }
 
-fn backend_tls() -> Resource {
+pub(super) fn backend_tls() -> Resource {
     Resource::BackendTls(Arc::new(BackendTls {
         key: key("local/shop/BackendTls/cart"),
         source: from_api("BackendTLSPolicy"),
@@ -288,6 +291,10 @@ fn backend_tls() -> Resource {
         hostname: "cart.example".into(),
         names: vec![SubjectAltName::Dns("a.example".into()), SubjectAltName::Uri("spiffe://a/b".into())],
         roots: Roots::Bundle(vec![Arc::from(&b"root"[..])]),
+        client: Some(ClientCertificate {
+            certificate: key("local/shop/Certificate/cert"),
+            gateways: vec![ObjectName::new("shop", "edge")],
+        }),
     }))
 }
 

@@ -1,6 +1,7 @@
 //! Who is offered which certificate.
 
-use mesh_model::{Listener, ListenerTls, Resource, SpiffeId, Workload};
+use mesh_model::tls::ClientCertificate;
+use mesh_model::{BackendTls, Listener, ListenerTls, Resource, SpiffeId, Workload};
 
 use super::super::*;
 use super::golden;
@@ -52,6 +53,22 @@ fn the_key_that_a_gateway_shows_to_backends_goes_to_it_too() {
     offer.apply(vec![golden::certificate(), shows, gateway_workload("cart-mesh")], vec![]);
     assert_eq!((offer.admits("cart"), offer.admits("cart-mesh")), (Some(false), Some(true)));
     offer.apply(vec![listener(None)], vec![]);
+    assert_eq!(offer.admits("cart-mesh"), Some(false));
+}
+
+#[test]
+fn the_key_that_is_shown_to_one_backend_goes_to_the_gateways_that_lead_there() {
+    let mut offer = Offer { publisher: Publisher::new(), cache: ResourceCache::new() };
+    let Resource::BackendTls(tls) = golden::backend_tls() else { unreachable!("TLS towards a backend") };
+    let shown_by = |gateways: Vec<mesh_model::ObjectName>| {
+        let client = tls.client.clone().map(|client| ClientCertificate { gateways, ..client });
+        Resource::BackendTls(Arc::new(BackendTls { client, ..(*tls).clone() }))
+    };
+    let Resource::Workload(gateway) = gateway_workload("cart-mesh") else { unreachable!("a workload") };
+    let names = vec![gateway.source.object.clone()];
+    offer.apply(vec![golden::certificate(), shown_by(names), Resource::Workload(gateway)], vec![]);
+    assert_eq!((offer.admits("cart"), offer.admits("cart-mesh")), (Some(false), Some(true)));
+    offer.apply(vec![shown_by(vec![])], vec![]);
     assert_eq!(offer.admits("cart-mesh"), Some(false));
 }
 

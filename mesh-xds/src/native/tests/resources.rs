@@ -14,7 +14,8 @@ use mesh_model::listener::ClientValidation;
 use mesh_model::matcher::{HeaderMatch, Match, PathMatch, QueryMatch, Regex, ValueMatch};
 use mesh_model::policy::*;
 use mesh_model::route::{Retry, Timeouts};
-use mesh_model::tls::{PrivateKey, Roots, SubjectAltName};
+use mesh_model::tls::{ClientCertificate, PrivateKey, Roots, SubjectAltName};
+use mesh_model::tracing::{Parents, Property, Recording, Share, SpanAttribute, SpanValue, Tracing};
 use mesh_model::*;
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -269,7 +270,7 @@ fn listener() -> Any<Listener> {
         .prop_map(|(certificates, client)| ListenerTls::Terminate { certificates, client });
     let tls = of(prop_oneof![Just(ListenerTls::Passthrough), terminate]);
     let protocol = select(vec![Http, Https, Tcp, Tls, Udp]);
-    let towards = (tls, of(key(Kind::Certificate)));
+    let towards = (tls, of(key(Kind::Certificate)), vec(external_auth(), 0..2), of(tracing()));
     (key(Kind::Listener), source(), object(), text(), port(), protocol, host(), towards)
         .prop_map(|(key, source, gateway, name, port, protocol, hostname, towards)| Listener {
             key,
@@ -281,8 +282,36 @@ fn listener() -> Any<Listener> {
             hostname,
             tls: towards.0,
             backend_certificate: towards.1,
+            filters: towards.2,
+            tracing: towards.3.map(Arc::new),
         })
         .boxed()
+}
+
+fn tracing() -> Any<Tracing> {
+    let share =
+        || (0..=9u32, 9..100u32).prop_map(|(numerator, denominator)| Share { numerator, denominator });
+    let parents = prop_oneof![Just(Parents::Ignored), share().prop_map(Parents::Respected)];
+    let value = prop_oneof![
+        header().prop_map(|name| SpanValue::Header(HeaderKey(name))),
+        text().prop_map(SpanValue::Literal),
+        select(Property::ALL).prop_map(SpanValue::Property),
+    ];
+    let attribute = (text(), value).prop_map(|(name, value)| SpanAttribute { name, value });
+    let line = header().prop_map(|name| HeaderLine { name, value: HeaderValue::from_static("v") });
+    let names = (text(), of(text()));
+    let recording = (target(), vec(line, 0..2), share(), parents, names, vec(attribute, 0..3)).prop_map(
+        |(receiver, headers, sampling, parents, (service_name, span_name), attributes)| Recording {
+            receiver,
+            headers,
+            sampling,
+            parents,
+            service_name,
+            span_name,
+            attributes,
+        },
+    );
+    (source(), of(recording)).prop_map(|(source, recording)| Tracing { source, recording }).boxed()
 }
 
 fn transport() -> Any<Transport> {
@@ -305,8 +334,9 @@ fn service() -> Any<Service> {
         },
     );
     let addresses = vec(any::<IpAddr>(), 0..3);
-    (key(Kind::Service), source(), object(), addresses, vec(port, 0..4), of(budget), of(session()))
-        .prop_map(|(key, source, name, addresses, ports, retry_budget, session)| Service {
+    let more = (of(budget), of(session()), of(text()));
+    (key(Kind::Service), source(), object(), addresses, vec(port, 0..4), more)
+        .prop_map(|(key, source, name, addresses, ports, (retry_budget, session, hostname))| Service {
             key,
             source,
             name,
@@ -314,6 +344,7 @@ fn service() -> Any<Service> {
             ports,
             retry_budget,
             session,
+            hostname,
         })
         .boxed()
 }
@@ -389,8 +420,11 @@ fn backend_tls() -> Any<BackendTls> {
     let name = prop_oneof![text().prop_map(SubjectAltName::Dns), text().prop_map(SubjectAltName::Uri)];
     let bundle = vec(bytes(), 0..3).prop_map(Roots::Bundle);
     let roots = prop_oneof![bundle, Just(Roots::None), Just(Roots::System)];
-    (key(Kind::BackendTls), source(), object(), of(port()), text(), vec(name, 0..3), roots)
-        .prop_map(|(key, source, service, port, hostname, names, roots)| BackendTls {
+    let client = (key(Kind::Certificate), vec(object(), 0..3))
+        .prop_map(|(certificate, gateways)| ClientCertificate { certificate, gateways });
+    let whom = (object(), of(port()), text(), vec(name, 0..3));
+    (key(Kind::BackendTls), source(), whom, roots, of(client))
+        .prop_map(|(key, source, (service, port, hostname, names), roots, client)| BackendTls {
             key,
             source,
             service,
@@ -398,6 +432,7 @@ fn backend_tls() -> Any<BackendTls> {
             hostname,
             names,
             roots,
+            client,
         })
         .boxed()
 }

@@ -1,15 +1,17 @@
-//! What an allowing answer changes about the request and about the answer to the client.
+//! What the answer of an authorization service that allows changes about the request and about the answer to the client.
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
-use crate::http::Error;
-use crate::http::call::Head;
-use crate::layers::headers::may_edit;
+use super::headers::may_edit;
+
+/// A target that cannot be written with its new query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unwritable;
 
 /// How a header joins those of its name that are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Joining {
+pub enum Joining {
     /// Beside them.
     Append,
     /// Only where there is none.
@@ -21,28 +23,36 @@ pub(super) enum Joining {
 }
 
 /// A header with how it joins others.
-pub(super) type Line = (HeaderName, HeaderValue, Joining);
+pub type Line = (HeaderName, HeaderValue, Joining);
 
 /// The changes, in the order in which they are made.
 #[derive(Debug, Default)]
-pub(super) struct Grant {
-    pub(super) remove: Vec<HeaderName>,
-    pub(super) set: Vec<Line>,
-    pub(super) answer: Vec<Line>,
-    pub(super) drop_parameters: Vec<String>,
-    pub(super) set_parameters: Vec<(String, String)>,
+pub struct Grant {
+    /// Headers that go, first.
+    pub remove: Vec<HeaderName>,
+    /// Headers of the request.
+    pub set: Vec<Line>,
+    /// Headers of the answer.
+    pub answer: Vec<Line>,
+    /// Query parameters that go.
+    pub drop_parameters: Vec<String>,
+    /// Query parameters that come, in place of those of their names.
+    pub set_parameters: Vec<(String, String)>,
 }
 
 impl Grant {
     /// Changes a request and returns what its answer gets. Nothing changes how the message is framed or what
     /// only the mesh may say.
-    pub(super) fn apply(self, head: &mut Head) -> Result<HeaderMap, Error> {
+    ///
+    /// # Errors
+    /// The new query cannot be written; the request must not pass.
+    pub fn apply(self, headers: &mut HeaderMap, uri: &mut Uri) -> Result<HeaderMap, Unwritable> {
         for name in self.remove.iter().filter(|name| may_edit(name)) {
-            head.headers.remove(name);
+            headers.remove(name);
         }
-        join(self.set, &mut head.headers);
+        join(self.set, headers);
         if !(self.drop_parameters.is_empty() && self.set_parameters.is_empty()) {
-            head.uri = edited(&head.uri, &self.drop_parameters, &self.set_parameters)?;
+            *uri = edited(uri, &self.drop_parameters, &self.set_parameters)?;
         }
         let mut answer = HeaderMap::new();
         join(self.answer, &mut answer);
@@ -51,7 +61,7 @@ impl Grant {
 }
 
 /// Lines that replace the same name stand beside each other: an answer may hold a header twice.
-pub(super) fn join(lines: Vec<Line>, headers: &mut HeaderMap) {
+pub fn join(lines: Vec<Line>, headers: &mut HeaderMap) {
     let mut replaced: Vec<HeaderName> = Vec::new();
     for (name, value, joining) in lines.into_iter().filter(|(name, ..)| may_edit(name)) {
         let present = headers.contains_key(&name);
@@ -69,7 +79,7 @@ pub(super) fn join(lines: Vec<Line>, headers: &mut HeaderMap) {
 }
 
 /// A target with other query parameters.
-fn edited(uri: &Uri, drop: &[String], set: &[(String, String)]) -> Result<Uri, Error> {
+fn edited(uri: &Uri, drop: &[String], set: &[(String, String)]) -> Result<Uri, Unwritable> {
     let gone = |name: &str| {
         let name = decoded(name);
         drop.iter().map(String::as_bytes).any(|dropped| dropped == name)
@@ -83,7 +93,7 @@ fn edited(uri: &Uri, drop: &[String], set: &[(String, String)]) -> Result<Uri, E
         true => uri.path().to_owned(),
         false => format!("{}?{}", uri.path(), pairs.join("&")),
     };
-    PathAndQuery::try_from(target).map(Uri::from).map_err(|_| Error::Authorizer)
+    PathAndQuery::try_from(target).map(Uri::from).map_err(|_| Unwritable)
 }
 
 /// The bytes of a name in a query; a plus is a blank.

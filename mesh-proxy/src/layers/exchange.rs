@@ -1,30 +1,30 @@
-//! One question and its answer, whole and bounded.
+//! One request of the proxy's own and its answer, whole and bounded: a question to a service, or spans for one.
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::{BodyExt, Limited};
 
+use super::forward::{Plan, choose};
 use crate::http::body::Body;
 use crate::http::call::{Head, Shape};
 use crate::http::{Error, Stack};
-use crate::layers::forward::{Plan, choose};
 use crate::pool;
 use crate::upstream::Connect;
 
 /// Most bytes of an answer's body.
 const MOST: usize = 64 * 1024;
-/// Tries in all. A question changes nothing at the service, so that another try is always safe.
+/// Tries in all. What is asked here may be asked again.
 const TRIES: usize = 3;
 
 /// A whole answer.
-pub(super) struct Answer {
-    pub(super) head: http::response::Parts,
-    pub(super) body: Bytes,
-    pub(super) trailers: Option<HeaderMap>,
+pub(crate) struct Answer {
+    pub(crate) head: http::response::Parts,
+    pub(crate) body: Bytes,
+    pub(crate) trailers: Option<HeaderMap>,
 }
 
 /// Asks an endpoint of the service; another one, or on another connection, when that fails.
-pub(super) async fn exchange<C: Connect>(
+pub(crate) async fn exchange<C: Connect>(
     stack: &Stack<C>,
     plan: &Plan<'_>,
     head: Head,
