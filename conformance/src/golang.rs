@@ -96,6 +96,10 @@ pub(crate) const HELM: [Program; 2] = [
 pub(crate) const COREDNS: Program =
     Program { name: "coredns", version: "1.15.0", folder: "coredns", package: ".", link: "", tests: false };
 
+/// An application with an identity of its own.
+pub(crate) const SPIFFE: Program =
+    Program { name: "spiffe", version: "2.9.0", folder: "spiffe", package: ".", link: "", tests: false };
+
 /// What HTTP/2 is tested with, server and client of anyone.
 const H2SPEC: Program = Program {
     name: "h2spec",

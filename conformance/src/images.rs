@@ -17,6 +17,9 @@ pub(crate) const PAUSE: &str = "conformance.invalid/pause:1";
 /// The cluster's DNS.
 pub(crate) const COREDNS: &str = "conformance.invalid/coredns:1.15.0";
 
+/// An application with an identity of its own.
+pub(crate) const SPIFFE: &str = "conformance.invalid/spiffe:2.9.0";
+
 /// Names that the suite's manifests use.
 pub(crate) const ECHO_BASIC: &[&str] = &[
     "registry.k8s.io/gateway-api/conformance/echo-basic:v0.1.0",
@@ -85,6 +88,14 @@ pub(crate) fn of_mesh(config: &Config) -> anyhow::Result<Vec<PathBuf>> {
         ])
     })?;
     Ok(vec![advanced])
+}
+
+/// The archive of the application that asks who it is.
+///
+/// # Errors
+/// When the program cannot be built.
+pub(crate) fn of_identity(config: &Config) -> anyhow::Result<PathBuf> {
+    one(&golang::SPIFFE.build(config)?, &[SPIFFE], "/spiffe")
 }
 
 /// An image of one program.

@@ -1,6 +1,7 @@
 //! What proxies and policies do to real pods, be it sidecars or the node's proxy: who may call whom, which ways around
 //! the proxy are closed, and what goes on as without a mesh. Each case is one call from one pod, with the outcome that it must have.
 
+mod identity;
 mod tokens;
 
 use std::time::Duration;
@@ -105,6 +106,7 @@ pub(crate) fn run(config: &Config, given: &Arguments) -> anyhow::Result<()> {
 /// As [`run`].
 pub(crate) fn check(config: &Config, place: &Place) -> anyhow::Result<()> {
     images::load(place, &images::of_mesh(config)?)?;
+    images::load(place, &[images::of_identity(config)?])?;
     once(place, Mode::Sidecar)
 }
 
@@ -247,7 +249,7 @@ fn judge(place: &Place, mode: Mode, cases: &[Case]) -> anyhow::Result<()> {
         });
         note(shows, outcome);
     }
-    note("the application learns who calls, and only from the certificate", identity(place));
+    note("the application learns who calls, and only from the certificate", known(place));
     match mode {
         Mode::Node => {
             note("the node itself enters at ports of probes only", from_node(place, 8081));
@@ -260,6 +262,10 @@ fn judge(place: &Place, mode: Mode, cases: &[Case]) -> anyhow::Result<()> {
             note("the node itself does not enter", from_node(place, 8080));
             note("a job completes", job(place));
             note("tokens that are copied or made up get no certificate", tokens::refused(place));
+            note(
+                "applications have their pods' identities, and meet each other by them",
+                identity::check(place),
+            );
             note(
                 "where pod security forbids a sidecar, the pod is refused with the reason",
                 restricted(place),
@@ -287,7 +293,7 @@ fn call(place: &Place, from: &str, words: &[String]) -> anyhow::Result<Option<u1
     status.map(|status| status.parse().with_context(|| status.to_owned())).transpose()
 }
 
-fn identity(place: &Place) -> anyhow::Result<()> {
+fn known(place: &Place) -> anyhow::Result<()> {
     let forged = "X-Forwarded-Client-Cert:URI=spiffe://cluster.local/ns/meshed/sa/stranger";
     let said = client_says(place, "friend", &["http://server", "-H", forged].map(str::to_owned))?;
     let lines: Vec<&str> =
