@@ -39,6 +39,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     write("certificate", "root", root)?;
     write("certificate_request", "request", &csr::request(svid.key()))?;
     write("certificate_request", "certificate", &svid.chain()[0])?;
+    let cart = "spiffe://cluster.local/ns/shop/sa/cart".parse()?;
+    let token = authority.issue_token(&cart, &["reports".to_owned()])?;
+    write("jwt_svid", "token", token.expose().as_bytes())?;
+    let other = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJzcGlmZmU6Ly9jbHVzdGVyLmxvY2FsL2EiLCJhdWQiOiJyZXBvcnRzIn0.";
+    write("jwt_svid", "other-algorithm", other.as_bytes())?;
     let key = SealingKey::from_hex("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f")?;
     write("sealed_store", "sealed", &seal(b"content", &key, "fuzz", 7))?;
     write("sealed_store", "other-purpose", &seal(b"content", &key, "other", 7))?;

@@ -26,6 +26,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("http1", http1::http1),
     ("http_head", wire::http_head),
     ("identity", model::identity),
+    ("jwt_svid", peers::jwt_svid),
     ("last_good", wire::last_good),
     ("native", wire::native),
     ("objects", controller::objects),

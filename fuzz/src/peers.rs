@@ -1,11 +1,14 @@
-//! Targets for what comes from other machines and from the disk: certificates and requests for them, ClientHello,
+//! Targets for what comes from other machines and from the disk: certificates and requests for them, tokens, ClientHello,
 //! trace context, ADS requests, answers of name servers, the sealed store.
+
+use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderValue};
 use mesh_ca::csr::{self, CsrError};
+use mesh_ca::jwt::{self, JwtError};
 use mesh_ca::profile::{self, Leaf, Signing};
 use mesh_ca::store::{self, SealingKey, UnsealError};
-use mesh_ca::{PrivateKey, PublicKey};
+use mesh_ca::{PrivateKey, PublicKey, TrustBundle};
 use mesh_dns::message::{Answer, Family, Question};
 use mesh_proxy::telemetry::trace::TraceContext;
 use mesh_proxy::tls::{self, FirstBytes};
@@ -13,7 +16,7 @@ use mesh_xds::Types;
 use mesh_xds::proto;
 use mesh_xds::session::server::{Limits, Scope, ServerSession};
 
-use crate::planted;
+use crate::{planted, text};
 
 /// The key of the seeds; it protects nothing.
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -35,6 +38,17 @@ pub fn certificate_request(bytes: &[u8]) {
     match csr::parse(bytes) {
         Ok(key) => assert!(bytes.windows(key.spki().len()).any(|part| part == key.spki())),
         Err(error) => planted(error == CsrError::Key),
+    }
+}
+
+/// JWT-SVIDs: nothing holds where no key is believed, and the subject is a SPIFFE ID before its trust domain is asked for.
+pub fn jwt_svid(bytes: &[u8]) {
+    let Some(token) = text(bytes) else { return };
+    let domain = "cluster.local".parse().expect("a trust domain");
+    let bundle = TrustBundle::new(domain, Vec::new(), 0).expect("no roots are not too many");
+    match jwt::validate(token, "reports", &[bundle].into_iter().collect(), SystemTime::UNIX_EPOCH) {
+        Ok(claims) => panic!("nobody signed it: {claims:?}"),
+        Err(error) => planted(matches!(error, JwtError::Untrusted(_))),
     }
 }
 

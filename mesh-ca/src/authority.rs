@@ -8,6 +8,7 @@ mod hierarchy;
 mod live;
 mod policy;
 mod stored;
+mod tokens;
 
 pub use hierarchy::{Hierarchy, Standing, Status, Step};
 pub use live::{Authority, Issued};
@@ -17,6 +18,7 @@ use std::time::SystemTime;
 
 use mesh_model::{SpiffeId, TrustDomain};
 
+use crate::jwt::JwtError;
 use crate::profile::SignError;
 use crate::store::StoreError;
 use crate::svid::SvidError;
@@ -71,6 +73,9 @@ pub enum AuthorityError {
     /// A signed certificate broke the profile.
     #[error(transparent)]
     Svid(#[from] SvidError),
+    /// A token cannot be made as it was asked for.
+    #[error("no token: {0}")]
+    Token(#[from] JwtError),
 }
 
 #[cfg(test)]

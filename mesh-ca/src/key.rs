@@ -5,8 +5,8 @@ use std::fmt;
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair, ParsedPublicKey,
-    UnparsedPublicKey,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, ParsedPublicKey, UnparsedPublicKey,
 };
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
@@ -15,6 +15,12 @@ use zeroize::Zeroizing;
 const SPKI_PREFIX: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
     0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+/// A P-256 key in PKCS#8 without its public half, up to the scalar (RFC 5208, RFC 5915).
+const SCALAR_PREFIX: [u8; 35] = [
+    0x30, 0x41, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06,
+    0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x04, 0x27, 0x30, 0x25, 0x02, 0x01, 0x01, 0x04,
+    0x20,
 ];
 /// An uncompressed P-256 point: 0x04, X, Y.
 const POINT: usize = 65;
@@ -63,6 +69,17 @@ impl PublicKey {
         key.verify(message, signature).is_ok()
     }
 
+    /// Whether a signature of two numbers of 32 bytes (RFC 7518, section 3.4) was made with the private half.
+    pub(crate) fn verifies_fixed(&self, message: &[u8], signature: &[u8]) -> bool {
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.point());
+        key.verify(message, signature).is_ok()
+    }
+
+    /// X and Y, 32 bytes each.
+    pub(crate) fn coordinates(&self) -> (&[u8], &[u8]) {
+        self.point()[1..].split_at(POINT / 2)
+    }
+
     fn point(&self) -> &[u8] {
         &self.spki[SPKI_PREFIX.len()..]
     }
@@ -95,6 +112,22 @@ impl PrivateKey {
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der).map_err(|_| KeyError::Private)?;
         let public = public_of(&pair);
         Ok(Self { pkcs8: Zeroizing::new(der.to_vec()), pair, public })
+    }
+
+    /// The key whose scalar this is. Its encoding is without the public half, which not everybody reads.
+    ///
+    /// # Errors
+    /// [`KeyError::Private`] when it is zero, or not below the order of the curve.
+    pub(crate) fn from_scalar(scalar: &[u8; 32]) -> Result<Self, KeyError> {
+        Self::from_pkcs8(&Zeroizing::new([&SCALAR_PREFIX[..], scalar].concat()))
+    }
+
+    /// A signature of two numbers of 32 bytes (RFC 7518, section 3.4).
+    pub(crate) fn sign_fixed(&self, message: &[u8]) -> Vec<u8> {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.pkcs8);
+        let pair = pair.expect("the encoding was read before");
+        let signature = pair.sign(&SystemRandom::new(), message);
+        signature.expect("the operating system's random source answers").as_ref().to_vec()
     }
 
     /// A secret for one purpose, from which the key cannot be found. Signatures are made of other bytes of it.
@@ -184,6 +217,19 @@ mod tests {
         let read = PrivateKey::from_pkcs8(key.pkcs8()).unwrap();
         assert_eq!(read.public(), key.public());
         assert_eq!(PublicKey::from_spki(key.public().spki()), Ok(key.public().clone()));
+    }
+
+    #[test]
+    fn a_scalar_is_a_key_unless_it_is_out_of_range() {
+        let key = PrivateKey::generate();
+        let scalar: [u8; 32] = key.pkcs8()[36..68].try_into().unwrap();
+        let again = PrivateKey::from_scalar(&scalar).unwrap();
+        assert_eq!(again.public(), key.public());
+        assert_eq!(again.clone().public(), key.public());
+        assert!(key.public().verifies_fixed(b"text", &again.sign_fixed(b"text")));
+        assert!(!key.public().verifies_fixed(b"test", &again.sign_fixed(b"text")));
+        assert!(PrivateKey::from_scalar(&[0; 32]).is_err());
+        assert!(PrivateKey::from_scalar(&[0xff; 32]).is_err());
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod attest;
 pub mod authority;
 pub mod csr;
 pub mod grpc;
+pub mod jwt;
 pub mod key;
 pub mod profile;
 pub mod rotate;

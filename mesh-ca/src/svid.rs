@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use mesh_model::{SpiffeId, TrustDomain};
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 
+use crate::jwt::{JwtKey, MAX_JWT_KEYS};
 use crate::key::{KeyError, PrivateKey};
 use crate::profile::{self, ProfileError};
 
@@ -39,6 +40,9 @@ pub enum SvidError {
         /// What is wrong.
         reason: String,
     },
+    /// More than [`MAX_JWT_KEYS`] keys for tokens.
+    #[error("{0} keys for JWT-SVIDs are more than the {MAX_JWT_KEYS} that a bundle may hold")]
+    TooManyJwtKeys(usize),
     /// More than [`MAX_ROOTS`] roots.
     #[error("{0} roots are more than the {MAX_ROOTS} that a bundle may hold")]
     TooManyRoots(usize),
@@ -123,6 +127,7 @@ struct Root {
 pub struct TrustBundle {
     trust_domain: TrustDomain,
     roots: Vec<Root>,
+    jwt_keys: Vec<JwtKey>,
     sequence: u64,
 }
 
@@ -148,7 +153,24 @@ impl TrustBundle {
             })
         };
         let roots = roots.into_iter().enumerate().map(check).collect::<Result<_, _>>()?;
-        Ok(Self { trust_domain, roots, sequence })
+        Ok(Self { trust_domain, roots, jwt_keys: Vec::new(), sequence })
+    }
+
+    /// Believes tokens under these keys, too.
+    ///
+    /// # Errors
+    /// When there are more than [`MAX_JWT_KEYS`].
+    pub fn with_jwt_keys(mut self, keys: Vec<JwtKey>) -> Result<Self, SvidError> {
+        if keys.len() > MAX_JWT_KEYS {
+            return Err(SvidError::TooManyJwtKeys(keys.len()));
+        }
+        self.jwt_keys = keys;
+        Ok(self)
+    }
+
+    /// The keys that sign the JWT-SVIDs of the trust domain.
+    pub fn jwt_keys(&self) -> &[JwtKey] {
+        &self.jwt_keys
     }
 
     /// The trust domain whose identities these roots vouch for.
@@ -217,6 +239,7 @@ impl PartialEq for TrustBundle {
         self.trust_domain == other.trust_domain
             && self.sequence == other.sequence
             && self.roots().eq(other.roots())
+            && self.jwt_keys == other.jwt_keys
     }
 }
 

@@ -46,6 +46,39 @@ pub(crate) fn unhex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     rest.is_empty().then_some(bytes)
 }
 
+/// The letters of base64url (RFC 4648, section 5).
+const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// Bytes in base64url without padding (RFC 7515, section 2).
+pub(crate) fn base64url(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().zip([16, 8, 0]).fold(0, |word, (byte, at)| word | u32::from(*byte) << at);
+        let letters = [18, 12, 6, 0].map(|at| char::from(URL_SAFE[(word >> at & 63) as usize]));
+        text.extend(&letters[..=chunk.len()]);
+    }
+    text
+}
+
+/// The bytes of base64url without padding; `None` when it is something else, or another text for the same bytes.
+pub(crate) fn unbase64url(text: &str) -> Option<Vec<u8>> {
+    let value = |letter: &u8| URL_SAFE.iter().position(|known| known == letter);
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
+    for chunk in text.as_bytes().chunks(4) {
+        let mut word = 0;
+        for (letter, at) in chunk.iter().zip([18, 12, 6, 0]) {
+            word |= u32::try_from(value(letter)?).ok()? << at;
+        }
+        let [_, three @ ..] = word.to_be_bytes();
+        let (whole, rest) = three.split_at(chunk.len() - 1);
+        if whole.is_empty() || rest.iter().any(|bits| *bits != 0) {
+            return None;
+        }
+        bytes.extend_from_slice(whole);
+    }
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -65,6 +98,18 @@ mod tests {
         ];
         for (seconds, text) in rows {
             assert_eq!(utc(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn base64url_is_read_as_it_was_written_and_no_other_way() {
+        let rows = [(&b""[..], ""), (b"f", "Zg"), (b"fo", "Zm8"), (b"foo", "Zm9v"), (&[0xfb, 0xff], "-_8")];
+        for (bytes, text) in rows {
+            assert_eq!(base64url(bytes), text);
+            assert_eq!(unbase64url(text).as_deref(), Some(bytes));
+        }
+        for bad in ["Z", "Zh", "Zm9", "Zg==", "Zm+v", "Zm/v", "Zm9v\n", "é"] {
+            assert_eq!(unbase64url(bad), None, "{bad}");
         }
     }
 

@@ -1,18 +1,20 @@
-//! The SPIFFE Workload API for the applications of one workload: their certificate with its key, and whom to trust, as
-//! streams that follow every renewal. The TLS of the mesh itself is not made here.
+//! The SPIFFE Workload API for the applications of one workload: their certificate with its key, tokens, and whom to
+//! trust, as streams that follow every renewal. The TLS of the mesh itself is not made here.
 //!
 //! Who may open the socket is who is asked (SPIFFE Workload Endpoint, section 5): it must lie where only the workload's
 //! own containers or processes see it. The certificate names the workload, under a key that is not the proxy's: an
 //! application that loses its key does not lose that of the proxy, and a workload that never asks costs the authority
 //! nothing.
 //!
-//! Served is the X.509-SVID profile (SPIFFE Workload API, section 5). The JWT-SVID profile is disabled, which section 1
-//! leaves to operators: its calls are answered with `UNIMPLEMENTED`.
+//! Served are both mandatory profiles (SPIFFE Workload API, sections 5 and 6). A token (JWT-SVID) is signed by the
+//! authority for each audience; it is asked for on the proxy's certificate and lives for minutes.
 
 mod answer;
 mod application;
+mod claims;
 mod server;
 mod socket;
+mod tokens;
 mod watching;
 mod wire;
 

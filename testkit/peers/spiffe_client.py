@@ -6,6 +6,7 @@ It finds the socket by SPIFFE_ENDPOINT_SOCKET alone and says what it sees in lin
                                                    again at every change and every second, until killed
     spiffe_client.py call HOST PORT ID [SECONDS]   connections with mutual TLS to the workload ID, one after the other:
                                                    each with what the socket said last, and "ping" echoed over it
+    spiffe_client.py token AUDIENCE                a token, judged here by the keys of the socket, and by the socket itself
 """
 
 import json
@@ -18,7 +19,8 @@ import threading
 import time
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from spiffe import TrustDomain, X509Source
+from spiffe import JwtSource, JwtSvid, TrustDomain, WorkloadApiClient, X509Source
+from spiffe.errors import PySpiffeError
 
 DOMAIN = TrustDomain("cluster.local")
 
@@ -99,4 +101,22 @@ def call(host, port, expected, seconds="0"):
         say(id=now["id"], connections=connections, failures=failures, serials=len(serials), roots=sorted(roots))
 
 
-{"fetch": fetch, "call": call}[sys.argv[1]](*sys.argv[2:])
+def token(audience):
+    with JwtSource(timeout_in_seconds=20) as source, WorkloadApiClient() as client:
+        given = source.fetch_svid(audience={audience})
+        keys = source.get_bundle_for_trust_domain(DOMAIN)
+        here = JwtSvid.parse_and_validate(given.token, keys, {audience})
+        there = client.validate_jwt_svid(given.token, audience)
+        refusals = []
+        for judge in [
+            lambda: JwtSvid.parse_and_validate(given.token, keys, {audience + "x"}),
+            lambda: client.validate_jwt_svid(given.token, audience + "x"),
+        ]:
+            try:
+                judge()
+            except PySpiffeError as problem:
+                refusals.append(type(problem).__name__)
+        say(id=str(given.spiffe_id), here=str(here.spiffe_id), there=str(there.spiffe_id), refusals=refusals)
+
+
+{"fetch": fetch, "call": call, "token": token}[sys.argv[1]](*sys.argv[2:])

@@ -92,11 +92,11 @@ impl Signatory {
         now >= self.made + life / 2
     }
 
-    fn valid(&self, now: SystemTime) -> bool {
+    pub(super) fn valid(&self, now: SystemTime) -> bool {
         self.not_before <= now && now <= self.not_after
     }
 
-    fn is(&self, standing: Standing) -> bool {
+    pub(super) fn is(&self, standing: Standing) -> bool {
         self.standing == standing
     }
 
@@ -141,7 +141,8 @@ impl Hierarchy {
     /// When a stored root is unusable.
     pub fn bundle(&self) -> Result<TrustBundle, AuthorityError> {
         let roots = self.roots.iter().map(|root| root.certificate.clone()).collect();
-        Ok(TrustBundle::new(self.trust_domain.clone(), roots, self.sequence)?)
+        let bundle = TrustBundle::new(self.trust_domain.clone(), roots, self.sequence)?;
+        Ok(bundle.with_jwt_keys(self.jwt_keys())?)
     }
 
     /// Takes every step that is due.
@@ -184,10 +185,7 @@ impl Hierarchy {
         ttl: Option<Duration>,
         now: SystemTime,
     ) -> Result<Vec<CertificateDer<'static>>, AuthorityError> {
-        if *id.trust_domain() != self.trust_domain {
-            let trust_domain = self.trust_domain.clone();
-            return Err(AuthorityError::ForeignTrustDomain { id: id.clone(), trust_domain });
-        }
+        self.check_domain(id)?;
         let ttl = ttl.unwrap_or(self.policy.leaf_ttl).clamp(SECOND, self.policy.leaf_ttl);
         let (signatory, validity) = self.for_leaf(ttl, now)?;
         let leaf = sign_leaf(id, key, validity, (&signatory.certificate, &signatory.key))?;

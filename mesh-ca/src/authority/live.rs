@@ -10,6 +10,7 @@ use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 use super::{AuthorityError, Hierarchy, Policy, Status, Step, stored};
+use crate::jwt::Token;
 use crate::key::{PrivateKey, PublicKey};
 use crate::profile::Leaf;
 use crate::store::{SealingKey, Store, StoreError, open, seal};
@@ -146,6 +147,18 @@ impl Authority {
         let key = PrivateKey::generate();
         let issued = self.issue(id, key.public(), None)?;
         Ok(Svid::new(issued.chain, key)?)
+    }
+
+    /// Signs a token that names an identity towards an audience; the caller vouches for the identity.
+    ///
+    /// # Errors
+    /// As [`Hierarchy::issue_token`].
+    pub fn issue_token(&self, id: &SpiffeId, audience: &[String]) -> Result<Token, AuthorityError> {
+        self.tick_softly();
+        let token = self.lock().issue_token(id, audience, self.clock.wall())?;
+        let expires = crate::text::utc(token.expires());
+        tracing::info!(target: "mesh_ca::audit", %id, ?audience, %expires, "issued a token");
+        Ok(token)
     }
 
     /// Makes a key and a certificate for a server that clients outside the mesh know by these names of the DNS. Returns

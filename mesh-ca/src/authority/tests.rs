@@ -80,6 +80,55 @@ fn secrets_come_and_go_with_their_roots_and_that_of_the_signing_one_is_first() {
 }
 
 #[test]
+fn a_token_holds_for_all_of_its_life_whatever_rotates() {
+    let mut hierarchy = short_lived();
+    let audience = ["reports".to_owned()];
+    let mut given: Vec<crate::jwt::Token> = Vec::new();
+    let mut keys = BTreeSet::new();
+    for second in 0..200 {
+        let now = start() + SECOND * second;
+        if second % 40 == 0 {
+            // It may be under way already.
+            let _ = hierarchy.rotate_root(now);
+        }
+        hierarchy.tick(now).unwrap();
+        let token = hierarchy.issue_token(&cart(), &audience, now).unwrap();
+        assert_eq!(token.expires(), now + LEAF, "no longer than a leaf");
+        given.push(token);
+        let bundle = hierarchy.bundle().unwrap();
+        assert_eq!(bundle.jwt_keys().len(), bundle.roots().len());
+        keys.extend(bundle.jwt_keys().iter().map(|key| key.id().to_owned()));
+        let bundles = [bundle].into_iter().collect();
+        for token in given.iter().filter(|token| now < token.expires()) {
+            let claims = crate::jwt::validate(token.expose(), "reports", &bundles, now);
+            assert_eq!(claims.unwrap().subject, cart(), "second {second}");
+        }
+    }
+    assert!(keys.len() >= 3, "{keys:?}");
+    let again = stored::decode(&stored::encode(&hierarchy), Policy::scaled(LEAF)).unwrap().0;
+    assert_eq!(
+        again.bundle().unwrap(),
+        hierarchy.bundle().unwrap(),
+        "who shares the state has the same keys"
+    );
+}
+
+#[test]
+fn no_token_is_made_for_foreigners_for_nobody_or_by_an_expired_root() {
+    let hierarchy = short_lived();
+    let refused = |id: &str, audience: &[String], now: SystemTime| {
+        hierarchy.issue_token(&id.parse().unwrap(), audience, now).unwrap_err().to_string()
+    };
+    let (own, audience) = (cart().to_string(), ["a".to_owned()]);
+    assert!(
+        refused("spiffe://other.test/x", &audience, start()).contains("not in trust domain cluster.local")
+    );
+    assert_eq!(refused(&own, &[], start()), "no token: the audience is absent or another one");
+    let end = hierarchy.bundle().unwrap().not_after().unwrap() + SECOND;
+    assert!(refused(&own, &audience, end).contains("expired at"));
+}
+
+#[test]
 fn an_issuer_is_replaced_at_half_of_its_life_and_forgotten_after_its_last_leaf() {
     let mut hierarchy = short_lived();
     assert_eq!(hierarchy.tick(start() + LEAF * 2 - SECOND).unwrap(), []);

@@ -12,11 +12,15 @@ use tonic_prost::ProstCodec;
 
 use super::wire::{
     BUNDLES, Bundle, FetchBundlesRequest, FetchBundlesResponse, ISSUE, IssueCertificateRequest,
-    IssueCertificateResponse, MAX_MESSAGE,
+    IssueCertificateResponse, IssueTokenRequest, IssueTokenResponse, MAX_MESSAGE, TOKEN,
 };
+use crate::jwt::{JwtKey, Token};
 use crate::key::PrivateKey;
 use crate::svid::{Svid, SvidError, TrustBundle, TrustBundles};
 use crate::tls::{PeerError, verify_svid};
+
+/// Longest life of a token that is believed of an answer.
+const LONGEST_TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// Why no certificate came, or none that can be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +38,12 @@ pub enum RequestError {
     /// The authority itself failed, inside this process.
     #[error(transparent)]
     Authority(#[from] crate::authority::AuthorityError),
+    /// Nobody gives tokens here.
+    #[error("tokens are not given here")]
+    NoTokens,
+    /// The token does not hold under the bundles in use.
+    #[error("the new token does not hold: {0}")]
+    Token(#[from] crate::jwt::JwtError),
     /// The certificate is for somebody else.
     #[error("the certificate is for {found}, expected {expected}")]
     Identity {
@@ -110,6 +120,17 @@ impl CertificateClient {
         Ok(Fresh { svid, bundles, life })
     }
 
+    /// Asks for a token that names us towards an audience, as our certificate does.
+    ///
+    /// # Errors
+    /// As [`CertificateClient::issue`].
+    pub async fn token(&mut self, audience: &[String], now: SystemTime) -> Result<Token, RequestError> {
+        let asked = IssueTokenRequest { audience: audience.to_vec() };
+        let answer: IssueTokenResponse = self.call(TOKEN, asked).await?;
+        let life = Duration::from_secs(answer.ttl_seconds).min(LONGEST_TOKEN_LIFE);
+        Ok(Token::new(answer.token, now + life))
+    }
+
     /// Reads the bundles.
     ///
     /// # Errors
@@ -134,7 +155,10 @@ impl CertificateClient {
 fn decoded(bundles: Vec<Bundle>) -> Result<TrustBundles, RequestError> {
     let bundle = |bundle: Bundle| {
         let roots = bundle.roots.into_iter().map(CertificateDer::from).collect();
-        Ok(TrustBundle::new(bundle.trust_domain.parse()?, roots, bundle.sequence)?)
+        let keys = bundle.jwt_keys.iter().map(|key| JwtKey::from_spki(key)).collect::<Result<_, _>>();
+        let keys = keys.map_err(SvidError::from)?;
+        let bundle = TrustBundle::new(bundle.trust_domain.parse()?, roots, bundle.sequence)?;
+        Ok(bundle.with_jwt_keys(keys)?)
     };
     bundles.into_iter().map(bundle).collect()
 }

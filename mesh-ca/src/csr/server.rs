@@ -16,7 +16,7 @@ use tonic_prost::ProstCodec;
 
 use super::wire::{
     BUNDLES, Bundle, FetchBundlesRequest, FetchBundlesResponse, ISSUE, IssueCertificateRequest,
-    IssueCertificateResponse, MAX_MESSAGE, SERVICE,
+    IssueCertificateResponse, IssueTokenRequest, IssueTokenResponse, MAX_MESSAGE, SERVICE, TOKEN,
 };
 use crate::attest::{AttestError, Attestor, Evidence};
 use crate::authority::{Authority, AuthorityError, Issued};
@@ -76,6 +76,24 @@ impl Shared {
         Ok(self.answer(issued.map_err(|error| failed(&error))?))
     }
 
+    /// A token for whom the connection's certificate names, and for nobody else.
+    async fn token(
+        &self,
+        peer: Option<SpiffeId>,
+        asked: IssueTokenRequest,
+    ) -> Result<IssueTokenResponse, Status> {
+        let busy = |_| Status::resource_exhausted("too many certificate requests at once");
+        let _place = self.places.try_acquire().map_err(busy)?;
+        let id =
+            peer.ok_or_else(|| Status::unauthenticated("tokens are given on verified certificates only"))?;
+        let authority = Arc::clone(&self.authority);
+        let issuing = tokio::task::spawn_blocking(move || authority.issue_token(&id, &asked.audience));
+        let token = issuing.await.map_err(|_| Status::internal("issuing failed"))?;
+        let token = token.map_err(|error| failed(&error))?;
+        let left = token.expires().duration_since(self.authority.clock().wall()).unwrap_or_default();
+        Ok(IssueTokenResponse { token: token.expose().to_owned(), ttl_seconds: left.as_secs() })
+    }
+
     fn answer(&self, issued: Issued) -> IssueCertificateResponse {
         let now: SystemTime = self.authority.clock().wall();
         IssueCertificateResponse {
@@ -97,6 +115,7 @@ fn encoded(bundles: &TrustBundles) -> Vec<Bundle> {
         trust_domain: bundle.trust_domain().to_string(),
         roots: bundle.roots().map(|root| root.to_vec()).collect(),
         sequence: bundle.sequence(),
+        jwt_keys: bundle.jwt_keys().iter().map(|key| key.spki().to_vec()).collect(),
     };
     bundles.iter().map(bundle).collect()
 }
@@ -113,6 +132,7 @@ fn refused(error: &AttestError) -> Status {
 fn failed(error: &AuthorityError) -> Status {
     match error {
         AuthorityError::ForeignTrustDomain { .. } => Status::permission_denied(error.to_string()),
+        AuthorityError::Token(_) => Status::invalid_argument(error.to_string()),
         AuthorityError::Store(_) => Status::unavailable(error.to_string()),
         _ => Status::failed_precondition(error.to_string()),
     }
@@ -134,6 +154,20 @@ impl UnaryService<IssueCertificateRequest> for Issue {
         let shared = Arc::clone(&self.0);
         let caller = caller(request.extensions());
         Box::pin(async move { shared.issue(caller, request.into_inner()).await.map(Response::new) })
+    }
+}
+
+/// The call that gives tokens.
+struct IssueToken(Arc<Shared>);
+
+impl UnaryService<IssueTokenRequest> for IssueToken {
+    type Response = IssueTokenResponse;
+    type Future = BoxFuture<Response<Self::Response>, Status>;
+
+    fn call(&mut self, request: Request<IssueTokenRequest>) -> Self::Future {
+        let shared = Arc::clone(&self.0);
+        let peer = caller(request.extensions()).identity;
+        Box::pin(async move { shared.token(peer, request.into_inner()).await.map(Response::new) })
     }
 }
 
@@ -176,6 +210,11 @@ where
                 let grpc = Grpc::new(ProstCodec::default());
                 let mut grpc = grpc.apply_max_message_size_config(limits.0, limits.1);
                 Ok(grpc.unary(Fetch(shared), request).await)
+            }),
+            TOKEN => Box::pin(async move {
+                let grpc = Grpc::new(ProstCodec::default());
+                let mut grpc = grpc.apply_max_message_size_config(limits.0, limits.1);
+                Ok(grpc.unary(IssueToken(shared), request).await)
             }),
             _ => Box::pin(async { Ok(Status::unimplemented("there is no such call").into_http()) }),
         }

@@ -6,6 +6,8 @@ pub(super) const SERVICE: &str = "mesh.v1.CertificateService";
 pub(super) const ISSUE: &str = "/mesh.v1.CertificateService/IssueCertificate";
 /// The path of the call that reads the bundles.
 pub(super) const BUNDLES: &str = "/mesh.v1.CertificateService/FetchBundles";
+/// The path of the call that gives tokens.
+pub(super) const TOKEN: &str = "/mesh.v1.CertificateService/IssueToken";
 /// Longest message in bytes, in both directions.
 pub(super) const MAX_MESSAGE: usize = 1 << 20;
 
@@ -64,4 +66,34 @@ pub(super) struct Bundle {
     /// The number of the last change.
     #[prost(uint64, tag = "3")]
     pub(super) sequence: u64,
+    /// The keys of JWT-SVIDs as SubjectPublicKeyInfo in DER.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub(super) jwt_keys: Vec<Vec<u8>>,
+}
+
+/// Asks for a token that names the asker, as its certificate does.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct IssueTokenRequest {
+    /// Whom it is to be shown to.
+    #[prost(string, repeated, tag = "1")]
+    pub(super) audience: Vec<String>,
+}
+
+/// A token.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
+pub(super) struct IssueTokenResponse {
+    /// The JWT-SVID in the compact form.
+    #[prost(string, tag = "1")]
+    pub(super) token: String,
+    /// Life left, in seconds: relative, so that it holds for a client whose clock is wrong.
+    #[prost(uint64, tag = "2")]
+    pub(super) ttl_seconds: u64,
+}
+
+/// Never shows the token.
+impl std::fmt::Debug for IssueTokenResponse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IssueTokenResponse").field("ttl_seconds", &self.ttl_seconds).finish_non_exhaustive()
+    }
 }

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::authority::Authority;
 use crate::csr::{CertificateClient, Fresh, Proof, RequestError};
 use crate::grpc;
+use crate::jwt::Token;
 use crate::key::PrivateKey;
 use crate::source::SvidSource;
 use crate::svid::TrustBundles;
@@ -35,6 +36,12 @@ pub trait Issuance: Send + Sync + 'static {
 
     /// The bundles alone.
     fn bundles(&self) -> Issuing<'_, TrustBundles>;
+
+    /// A token that names the same identity towards an audience.
+    fn token(&self, audience: Vec<String>) -> Issuing<'_, Token> {
+        drop(audience);
+        Box::pin(std::future::ready(Err(RequestError::NoTokens)))
+    }
 }
 
 /// The authority of this process.
@@ -62,6 +69,10 @@ impl Issuance for InProcess {
 
     fn bundles(&self) -> Issuing<'_, TrustBundles> {
         Box::pin(async { Ok((*self.authority.trust().current()).clone()) })
+    }
+
+    fn token(&self, audience: Vec<String>) -> Issuing<'_, Token> {
+        Box::pin(async move { Ok(self.authority.issue_token(&self.id, &audience)?) })
     }
 }
 
@@ -167,6 +178,20 @@ impl Issuance for Remote {
 
     fn bundles(&self) -> Issuing<'_, TrustBundles> {
         let ask = async { self.client().await?.bundles().await };
+        Box::pin(async {
+            tokio::time::timeout(ANSWER, ask).await.map_err(|_| RequestError::Timeout(ANSWER))?
+        })
+    }
+
+    fn token(&self, audience: Vec<String>) -> Issuing<'_, Token> {
+        let ask = async move {
+            // It would name whose certificate the connection shows.
+            if self.of.is_some() {
+                return Err(RequestError::NoTokens);
+            }
+            let mut client = self.client().await?;
+            client.token(&audience, self.source.clock().wall()).await
+        };
         Box::pin(async {
             tokio::time::timeout(ANSWER, ask).await.map_err(|_| RequestError::Timeout(ANSWER))?
         })

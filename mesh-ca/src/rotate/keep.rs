@@ -8,6 +8,7 @@ use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::jwt::JwtKey;
 use crate::key::PrivateKey;
 use crate::store::{SealingKey, Store, StoreError, open, seal};
 use crate::svid::{Svid, SvidError, TrustBundle, TrustBundles};
@@ -64,6 +65,8 @@ struct BundleForm {
     trust_domain: TrustDomain,
     sequence: u64,
     roots: Vec<String>,
+    #[serde(default)]
+    jwt_keys: Vec<String>,
 }
 
 impl Drop for Form {
@@ -105,6 +108,7 @@ impl Keep {
             trust_domain: bundle.trust_domain().clone(),
             sequence: bundle.sequence(),
             roots: bundle.roots().map(|root| hex(root)).collect(),
+            jwt_keys: bundle.jwt_keys().iter().map(|key| hex(key.spki())).collect(),
         };
         let form = Form {
             version: 1,
@@ -114,8 +118,9 @@ impl Keep {
         };
         // Room enough from the start: a vector that grows would leave copies of the key behind.
         let roots: usize = form.bundles.iter().flat_map(|bundle| &bundle.roots).map(String::len).sum();
+        let keys: usize = form.bundles.iter().flat_map(|bundle| &bundle.jwt_keys).map(String::len).sum();
         let chain: usize = form.chain.iter().map(String::len).sum();
-        let mut content = Zeroizing::new(Vec::with_capacity(4096 + 2 * (roots + chain)));
+        let mut content = Zeroizing::new(Vec::with_capacity(4096 + 2 * (roots + keys + chain)));
         serde_json::to_writer(&mut *content, &form).expect("the form has string keys");
         let mut generation = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
         self.store.save(&seal(&content, &self.key, PURPOSE, *generation + 1))?;
@@ -134,7 +139,9 @@ fn read(form: &Form) -> Result<Restored, SvidError> {
     let svid = Svid::new(chain, PrivateKey::from_pkcs8(&key)?)?;
     let bundle = |bundle: &BundleForm| {
         let roots = bundle.roots.iter().map(certificate).collect();
-        TrustBundle::new(bundle.trust_domain.clone(), roots, bundle.sequence)
+        let key = |text: &String| JwtKey::from_spki(&unhex(text).unwrap_or_default());
+        let keys = bundle.jwt_keys.iter().map(key).collect::<Result<_, _>>()?;
+        TrustBundle::new(bundle.trust_domain.clone(), roots, bundle.sequence)?.with_jwt_keys(keys)
     };
     let bundles = form.bundles.iter().map(bundle).collect::<Result<_, _>>()?;
     Ok(Restored { svid, bundles })

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use mesh_model::TrustDomain;
 use rustls_pki_types::CertificateDer;
 
-use super::wire::{X509BundlesResponse, X509Svid, X509SvidResponse};
+use super::wire::{JwtBundlesResponse, X509BundlesResponse, X509Svid, X509SvidResponse};
+use crate::jwt::jwks;
 use crate::svid::{Svid, TrustBundles};
 
 /// The certificate, its key and whom to trust. `None` when there is nothing to give: the certificate has expired, or no
@@ -33,6 +34,14 @@ pub(super) fn x509_bundles(
 ) -> Option<X509BundlesResponse> {
     let bundles = valid(bundles, now);
     bundles.contains_key(&own.id()).then_some(X509BundlesResponse { bundles })
+}
+
+/// The keys of tokens. `None` when there are none of the workload's own trust domain.
+pub(super) fn jwt_bundles(own: &TrustDomain, bundles: &TrustBundles) -> Option<JwtBundlesResponse> {
+    let with_keys = bundles.iter().filter(|bundle| !bundle.jwt_keys().is_empty());
+    let bundles = with_keys.map(|bundle| (bundle.trust_domain().id(), jwks(bundle.jwt_keys())));
+    let bundles: BTreeMap<_, _> = bundles.collect();
+    bundles.contains_key(&own.id()).then_some(JwtBundlesResponse { bundles })
 }
 
 /// The roots that have not expired, by the SPIFFE ID of their trust domain. Applications may not look at the time.

@@ -3,9 +3,12 @@
 
 use std::sync::{Arc, OnceLock};
 
+use mesh_model::SpiffeId;
 use tokio::task::JoinHandle;
 
-use crate::csr::Fresh;
+use super::tokens::Tokens;
+use crate::csr::{Fresh, RequestError};
+use crate::jwt::{self, Token};
 use crate::rotate::{Issuance, Issuing, Rotation};
 use crate::source::SvidSource;
 use crate::svid::TrustBundles;
@@ -19,6 +22,7 @@ pub(super) struct Application {
     own: Arc<SvidSource>,
     issuance: Arc<dyn Issuance>,
     renewing: OnceLock<Renewing>,
+    tokens: Tokens,
 }
 
 /// The task that keeps the identity fresh; it ends with the value.
@@ -33,7 +37,13 @@ impl Drop for Renewing {
 impl Application {
     pub(super) fn new(proxy: PeerTls, issuance: impl Issuance) -> Self {
         let own = SvidSource::empty(Arc::clone(proxy.source.clock()));
-        Self { proxy, own, issuance: Arc::new(issuance), renewing: OnceLock::new() }
+        Self {
+            proxy,
+            own,
+            issuance: Arc::new(issuance),
+            renewing: OnceLock::new(),
+            tokens: Tokens::default(),
+        }
     }
 
     /// Who the proxy is, and whom both trust.
@@ -48,6 +58,39 @@ impl Application {
             Renewing(tokio::spawn(keep_fresh(self.proxy.clone(), Arc::clone(&self.own), issuance)))
         });
         &self.own
+    }
+}
+
+impl Application {
+    /// A token that names this identity, which is the proxy's, towards an audience that is in order. It is checked before it
+    /// is given away.
+    ///
+    /// # Errors
+    /// When nobody gives one, or one that does not hold, and none of before still lives.
+    pub(super) async fn token(&self, id: &SpiffeId, audience: Vec<String>) -> Result<Token, RequestError> {
+        let now = || self.own.clock().wall();
+        if let Some(token) = self.tokens.young(&audience, now()) {
+            return Ok(token);
+        }
+        match self.new_token(id, &audience).await {
+            Ok(token) => {
+                self.tokens.keep(audience, token.clone(), now());
+                Ok(token)
+            }
+            Err(error) => self.tokens.living(&audience, now()).ok_or(error),
+        }
+    }
+
+    async fn new_token(&self, id: &SpiffeId, audience: &[String]) -> Result<Token, RequestError> {
+        let token = self.issuance.token(audience.to_vec()).await?;
+        let (bundles, now) = (self.proxy.trust.current(), self.own.clock().wall());
+        for one in audience {
+            let found = jwt::validate(token.expose(), one, &bundles, now)?.subject;
+            if found != *id {
+                return Err(RequestError::Identity { found, expected: id.clone() });
+            }
+        }
+        Ok(token)
     }
 }
 

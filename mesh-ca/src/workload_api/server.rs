@@ -15,21 +15,25 @@ use tower::service_fn;
 
 use super::answer;
 use super::application::Application;
+use super::claims;
 use super::socket::Caller;
-use super::watching::{Messages, Watching};
+use super::watching::{Messages, NOBODY, Watching};
 use super::wire::{
-    FETCH_X509_BUNDLES, FETCH_X509_SVID, SERVICE, X509BundlesRequest, X509BundlesResponse, X509SvidRequest,
-    X509SvidResponse,
+    FETCH_JWT_BUNDLES, FETCH_JWT_SVID, FETCH_X509_BUNDLES, FETCH_X509_SVID, JwtBundlesRequest,
+    JwtBundlesResponse, JwtSvid, JwtSvidRequest, JwtSvidResponse, SERVICE, VALIDATE_JWT_SVID,
+    ValidateJwtSvidRequest, ValidateJwtSvidResponse, X509BundlesRequest, X509BundlesResponse,
+    X509SvidRequest, X509SvidResponse,
 };
+use crate::jwt::{self, LONGEST_TOKEN, MAX_AUDIENCES};
 use crate::rotate::Issuance;
 use crate::tls::PeerTls;
 
 /// The metadata that every request carries, so that nobody is tricked into asking (SPIFFE Workload Endpoint, section 3).
 const MARK: &str = "workload.spiffe.io";
-/// Streams at a time; further ones are refused and tried again by the client.
-const STREAMS: usize = 64;
-/// Longest request in bytes: the requests of the profile are empty.
-const LONGEST: usize = 4096;
+/// Calls under way at a time, streams among them; further ones are refused and tried again by the client.
+const CALLS: usize = 64;
+/// Longest request in bytes: a token and its audience, or all audiences of one.
+const LONGEST: usize = LONGEST_TOKEN + 1024 * MAX_AUDIENCES;
 
 /// The service `SpiffeWorkloadAPI` for the applications of one workload. Cloning shares it.
 #[derive(Clone)]
@@ -44,7 +48,7 @@ impl WorkloadApi {
     /// A service that gives applications the identity of `proxy` under a key of their own, which `issuance` is asked
     /// for as soon as somebody wants it, and the bundles that the proxy trusts.
     pub fn new(proxy: PeerTls, issuance: impl Issuance) -> Self {
-        let places = Arc::new(Semaphore::new(STREAMS));
+        let places = Arc::new(Semaphore::new(CALLS));
         Self(Arc::new(Shared { application: Application::new(proxy, issuance), places }))
     }
 }
@@ -76,9 +80,47 @@ impl Shared {
         Ok(Watching { look: Box::new(look), changes, _place: place }.messages())
     }
 
+    /// A stream that follows the keys of tokens.
+    fn jwt_bundles(self: &Arc<Self>) -> Result<Messages<JwtBundlesResponse>, Status> {
+        let place = self.place()?;
+        let PeerTls { source, trust } = self.application.proxy().clone();
+        let changes = vec![source.subscribe(), trust.subscribe()];
+        let look = move || answer::jwt_bundles(source.current()?.id().trust_domain(), &trust.current());
+        Ok(Watching { look: Box::new(look), changes, _place: place }.messages())
+    }
+
+    /// A token for the workload (SPIFFE Workload API, section 6.2.1).
+    async fn token(&self, asked: JwtSvidRequest) -> Result<JwtSvidResponse, Status> {
+        let _place = self.place()?;
+        let JwtSvidRequest { mut audience, spiffe_id } = asked;
+        jwt::checked_audience(&audience).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let source = &self.application.proxy().source;
+        let svid = source.current().filter(|_| !source.remaining().is_zero());
+        let svid = svid.ok_or_else(|| Status::permission_denied(NOBODY))?;
+        if !spiffe_id.is_empty() && spiffe_id != svid.id().to_string() {
+            return Err(Status::permission_denied("the workload has another identity"));
+        }
+        // The order means nothing.
+        audience.sort();
+        audience.dedup();
+        let token = self.application.token(svid.id(), audience).await;
+        let token = token.map_err(|error| Status::unavailable(error.to_string()))?;
+        let svid = JwtSvid { spiffe_id: svid.id().to_string(), svid: token.expose().to_owned() };
+        Ok(JwtSvidResponse { svids: vec![svid] })
+    }
+
+    /// Judges a token (SPIFFE Workload API, section 6.2.3).
+    fn validate(&self, asked: &ValidateJwtSvidRequest) -> Result<ValidateJwtSvidResponse, Status> {
+        let PeerTls { source, trust } = self.application.proxy();
+        let claims = jwt::validate(&asked.svid, &asked.audience, &trust.current(), source.clock().wall());
+        let claims = claims.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let spiffe_id = claims.subject.to_string();
+        Ok(ValidateJwtSvidResponse { spiffe_id, claims: Some(claims::of_object(claims.all)) })
+    }
+
     /// Refused with the code that the standard has for a server that sheds load (SPIFFE Workload Endpoint, section 6).
     fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
-        let full = |_| Status::unavailable("too many streams on this socket");
+        let full = |_| Status::unavailable("too many calls on this socket");
         Arc::clone(&self.places).try_acquire_owned().map_err(full)
     }
 }
@@ -129,9 +171,26 @@ where
                     service_fn(|asked: Request<X509BundlesRequest>| ready(opened(&asked, shared.bundles())));
                 Ok(grpc().server_streaming(call, request).await)
             }),
-            _ => {
-                Box::pin(async { Ok(Status::unimplemented("only X.509-SVIDs are served here").into_http()) })
-            }
+            FETCH_JWT_SVID => Box::pin(async move {
+                let call = service_fn(|asked: Request<JwtSvidRequest>| {
+                    let (shared, message) = (Arc::clone(&shared), asked.get_ref().clone());
+                    async move { opened(&asked, shared.token(message).await) }
+                });
+                Ok(grpc().unary(call, request).await)
+            }),
+            FETCH_JWT_BUNDLES => Box::pin(async move {
+                let call = service_fn(|asked: Request<JwtBundlesRequest>| {
+                    ready(opened(&asked, shared.jwt_bundles()))
+                });
+                Ok(grpc().server_streaming(call, request).await)
+            }),
+            VALIDATE_JWT_SVID => Box::pin(async move {
+                let call = service_fn(|asked: Request<ValidateJwtSvidRequest>| {
+                    ready(opened(&asked, shared.validate(asked.get_ref())))
+                });
+                Ok(grpc().unary(call, request).await)
+            }),
+            _ => Box::pin(async { Ok(Status::unimplemented("there is no such call").into_http()) }),
         }
     }
 }

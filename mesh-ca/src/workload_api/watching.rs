@@ -9,6 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 use tonic::Status;
 
+/// What a client is told that may have nothing.
+pub(super) const NOBODY: &str = "the workload has no identity at present";
 /// How long a first certificate may take before a client is told that there is none.
 const FIRST: Duration = Duration::from_secs(5);
 /// How often the clock is read while nothing changes: what expires must be taken back, and wall clocks jump.
@@ -36,7 +38,7 @@ impl<M: Clone + PartialEq + Send + Sync + 'static> Watching<M> {
             let (mut watching, told, patience) = state?;
             Some(match watching.next(told.as_ref(), patience).await {
                 Some(message) => (Ok(message.clone()), Some((watching, Some(message), patience))),
-                None => (Err(Status::permission_denied("the workload has no identity at present")), None),
+                None => (Err(Status::permission_denied(NOBODY)), None),
             })
         }))
     }

@@ -143,6 +143,26 @@ async fn neither_a_token_nor_a_certificate_of_ones_own_gives_somebody_elses() {
 }
 
 #[tokio::test]
+async fn a_token_names_whom_the_connections_certificate_names() {
+    let served = Served::start();
+    let cart = served.stranger();
+    let audience = vec!["reports".to_owned()];
+    let join = served.tokens.mint(&id("cart"), Duration::from_secs(60));
+    let refused = served.remote(&cart, join.expose()).token(audience.clone()).await.unwrap_err().to_string();
+    assert!(refused.contains("verified certificates only (Unauthenticated)"), "{refused}");
+    cart.source.publish(served.authority.issue_svid(&id("cart")).unwrap());
+    let remote = served.remote(&cart, "");
+    let token = remote.token(audience.clone()).await.unwrap();
+    let bundles = remote.bundles().await.unwrap();
+    let claims = mesh_ca::jwt::validate(token.expose(), "reports", &bundles, served.clock.wall()).unwrap();
+    assert_eq!(claims.subject, id("cart"));
+    let refused = remote.token(Vec::new()).await.unwrap_err().to_string();
+    assert!(refused.contains("the audience is absent") && refused.contains("InvalidArgument"), "{refused}");
+    let other = served.remote(&cart, "").on_behalf_of(id("other")).token(audience).await.unwrap_err();
+    assert_eq!(other.to_string(), "tokens are not given here");
+}
+
+#[tokio::test]
 async fn an_expired_svid_proves_nothing() {
     let served = Served::start();
     let cart = served.stranger();

@@ -73,6 +73,9 @@ async fn a_public_client_meets_the_mesh_while_certificates_and_roots_rotate() {
     let seen = Arc::new(Mutex::new(BTreeSet::new()));
     tasks.spawn(echo(tokio::net::TcpListener::from_std(listener).unwrap(), server, seen.clone()));
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../testkit/peers/spiffe_client.py");
+    let mut bearer = Command::new(&python);
+    bearer.args([script, "token", "reports"]).env("SPIFFE_ENDPOINT_SOCKET", &uri);
+    let mut bearer = Process::start(&mut bearer).unwrap();
     let mut client = Command::new(python);
     client.args([script, "call", "127.0.0.1", &address.port().to_string(), &id("server").to_string()]);
     client.arg(GOES_ON.to_string()).env("SPIFFE_ENDPOINT_SOCKET", uri);
@@ -80,6 +83,10 @@ async fn a_public_client_meets_the_mesh_while_certificates_and_roots_rotate() {
     tokio::time::sleep(LEAF / 4).await;
     authority.rotate_root().unwrap();
     let limit = Duration::from_secs(GOES_ON) + Duration::from_secs(60);
+    let line = tokio::task::spawn_blocking(move || bearer.wait_for("\"refusals\"", Duration::from_secs(60)));
+    let told: serde_json::Value = serde_json::from_str(&line.await.unwrap().unwrap()).unwrap();
+    assert!(["id", "here", "there"].iter().all(|who| told[who] == id("cart").to_string()), "{told}");
+    assert_eq!(told["refusals"].as_array().map(Vec::len), Some(2), "for another audience: {told}");
     let line = tokio::task::spawn_blocking(move || client.wait_for("\"connections\"", limit));
     let told: serde_json::Value = serde_json::from_str(&line.await.unwrap().unwrap()).unwrap();
     assert_eq!(told["id"], id("cart").to_string());

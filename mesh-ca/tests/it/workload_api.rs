@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use mesh_ca::csr::Fresh;
+use mesh_ca::jwt::Token;
 use mesh_ca::rotate::{InProcess, Issuance, Issuing};
 use mesh_ca::tls::{self, ClientAuth, PeerTls};
 use mesh_ca::workload_api::{Callers, Endpoint, WorkloadApi};
@@ -56,6 +57,50 @@ struct BundlesAnswer {
     bundles: BTreeMap<String, Vec<u8>>,
 }
 
+#[derive(Clone, PartialEq, prost::Message)]
+struct TokenRequest {
+    #[prost(string, repeated, tag = "1")]
+    audience: Vec<String>,
+    #[prost(string, tag = "2")]
+    id: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TokensAnswer {
+    #[prost(message, repeated, tag = "1")]
+    svids: Vec<TokenAnswer>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TokenAnswer {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(string, tag = "2")]
+    token: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct KeysAnswer {
+    #[prost(btree_map = "string, bytes", tag = "1")]
+    bundles: BTreeMap<String, Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ValidateRequest {
+    #[prost(string, tag = "1")]
+    audience: String,
+    #[prost(string, tag = "2")]
+    token: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ValidAnswer {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(message, optional, tag = "2")]
+    claims: Option<prost_types::Struct>,
+}
+
 /// Certificates that stand one after the other.
 fn split(mut der: &[u8]) -> Vec<CertificateDer<'static>> {
     let mut all = Vec::new();
@@ -89,6 +134,11 @@ impl Issuance for Counting {
 
     fn bundles(&self) -> Issuing<'_, TrustBundles> {
         self.0.bundles()
+    }
+
+    fn token(&self, audience: Vec<String>) -> Issuing<'_, Token> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        self.0.token(audience)
     }
 }
 
@@ -138,6 +188,18 @@ impl Served {
         ask(&dial(&self.path).await.unwrap(), "FetchX509SVID", &["true"]).await
     }
 
+    async fn token(&self, audience: &[&str], id: &str) -> Result<TokenAnswer, Status> {
+        let audience = audience.iter().map(|one| (*one).to_owned()).collect();
+        let asked = TokenRequest { audience, id: id.to_owned() };
+        let answer: TokensAnswer = call(&dial(&self.path).await.unwrap(), "FetchJWTSVID", asked).await?;
+        Ok(answer.svids.into_iter().next().expect("one at least"))
+    }
+
+    async fn validate(&self, audience: &str, token: &str) -> Result<ValidAnswer, Status> {
+        let asked = ValidateRequest { audience: audience.to_owned(), token: token.to_owned() };
+        call(&dial(&self.path).await.unwrap(), "ValidateJWTSVID", asked).await
+    }
+
     async fn bundles(&self) -> Result<Streaming<BundlesAnswer>, Status> {
         ask(&dial(&self.path).await.unwrap(), "FetchX509Bundles", &["true"]).await
     }
@@ -164,6 +226,19 @@ where
     }
     let path: PathAndQuery = format!("/SpiffeWorkloadAPI/{call}").parse().unwrap();
     Ok(grpc.server_streaming(request, path, ProstCodec::<Nothing, M>::default()).await?.into_inner())
+}
+
+async fn call<Q, A>(channel: &Channel, call: &str, asked: Q) -> Result<A, Status>
+where
+    Q: prost::Message + Send + Sync + 'static,
+    A: prost::Message + Default + Send + Sync + 'static,
+{
+    let mut grpc = Grpc::new(channel.clone());
+    grpc.ready().await.unwrap();
+    let mut request = Request::new(asked);
+    request.metadata_mut().insert("workload.spiffe.io", "true".parse().unwrap());
+    let path: PathAndQuery = format!("/SpiffeWorkloadAPI/{call}").parse().unwrap();
+    Ok(grpc.unary(request, path, ProstCodec::<Q, A>::default()).await?.into_inner())
 }
 
 async fn next<M>(stream: &mut Streaming<M>) -> Result<M, Status> {
@@ -244,10 +319,81 @@ async fn whoever_does_not_carry_the_mark_is_refused() {
 async fn the_profile_that_is_not_served_says_so() {
     let served = Served::start();
     let channel = dial(&served.path).await.unwrap();
-    for call in ["FetchJWTSVID", "FetchJWTBundles", "ValidateJWTSVID", "FetchWITSVID"] {
+    for call in ["FetchWITSVID", "FetchWITBundles", "Another"] {
         let refused = ask::<SvidsAnswer>(&channel, call, &["true"]).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unimplemented, "{call}");
     }
+}
+
+#[tokio::test]
+async fn a_token_names_the_workload_to_its_audience() {
+    let served = Served::start();
+    let cart = id("cart").to_string();
+    let given = served.token(&["reports", "ledger"], "").await.unwrap();
+    assert_eq!(given.id, cart);
+    for audience in ["reports", "ledger"] {
+        let valid = served.validate(audience, &given.token).await.unwrap();
+        let claims = valid.claims.unwrap().fields;
+        let subject = prost_types::value::Kind::StringValue(cart.clone());
+        assert_eq!((valid.id, claims["sub"].kind.clone()), (cart.clone(), Some(subject)));
+        assert!(claims.contains_key("exp") && claims.contains_key("aud"));
+    }
+    let refused = [
+        served.validate("another", &given.token).await.unwrap_err(),
+        served.validate("", &given.token).await.unwrap_err(),
+        served.validate("reports", &given.token[1..]).await.unwrap_err(),
+        served.token(&[], "").await.unwrap_err(),
+        served.token(&["a", ""], "").await.unwrap_err(),
+    ];
+    assert!(refused.iter().all(|status| status.code() == Code::InvalidArgument), "{refused:?}");
+    assert_eq!(served.token(&["a"], &cart).await.unwrap().id, cart);
+    let refused = served.token(&["a"], &id("other").to_string()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn a_young_token_is_given_again_and_an_old_one_replaced() {
+    let served = Served::start();
+    let first = served.token(&["b", "a"], "").await.unwrap();
+    assert_eq!(served.token(&["a", "b", "a"], "").await.unwrap(), first);
+    assert_eq!(served.asked.load(Ordering::SeqCst), 1);
+    served.clock.advance(Duration::from_secs(160));
+    let second = served.token(&["a", "b"], "").await.unwrap();
+    assert_ne!(second, first);
+    assert_eq!(served.asked.load(Ordering::SeqCst), 2);
+    served.clock.advance(Duration::from_secs(301));
+    let refused = served.validate("a", &second.token).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "it has expired"));
+}
+
+#[tokio::test]
+async fn the_keys_of_tokens_are_told_and_follow_the_roots() {
+    let served = Served::start();
+    let channel = dial(&served.path).await.unwrap();
+    let mut keys = ask::<KeysAnswer>(&channel, "FetchJWTBundles", &["true"]).await.unwrap();
+    let told = |answer: &KeysAnswer| {
+        assert!(answer.bundles.keys().eq(["spiffe://cluster.local"]));
+        let set: serde_json::Value =
+            serde_json::from_slice(&answer.bundles["spiffe://cluster.local"]).unwrap();
+        let keys = set["keys"].as_array().unwrap().clone();
+        assert!(
+            keys.iter().all(|key| key["kty"] == "EC" && key["crv"] == "P-256" && key["use"] == "jwt-svid")
+        );
+        keys
+    };
+    let first = told(&next(&mut keys).await.unwrap());
+    served.authority.rotate_root().unwrap();
+    served.proxy.trust.insert(served.authority.bundle());
+    let both = told(&next(&mut keys).await.unwrap());
+    assert_eq!((first.len(), both.len(), &both[0]), (1, 2, &first[0]));
+    // Whose keys are not told is not believed.
+    let foreign = Authority::in_memory("other.test".parse().unwrap(), served.clock.clone()).unwrap();
+    let stranger = "spiffe://other.test/x".parse().unwrap();
+    let token = foreign.issue_token(&stranger, &["a".to_owned()]).unwrap();
+    let refused = served.validate("a", token.expose()).await.unwrap_err();
+    assert_eq!(refused.message(), "trust domain other.test is not trusted");
+    served.proxy.trust.insert(foreign.bundle());
+    assert_eq!(served.validate("a", token.expose()).await.unwrap().id, stranger.to_string());
 }
 
 #[tokio::test]
@@ -258,6 +404,7 @@ async fn without_an_identity_there_is_nothing_and_it_comes_by_itself() {
     assert_eq!(served.asked.load(Ordering::SeqCst), 0, "the proxy's identity is the proof");
     let mut svids = served.svids().await.unwrap();
     let mut bundles = served.bundles().await.unwrap();
+    assert_eq!(served.token(&["a"], "").await.unwrap_err().code(), Code::PermissionDenied);
     served.proxy.source.publish(served.authority.issue_svid(&id("cart")).unwrap());
     assert_eq!(next(&mut svids).await.unwrap().svids[0].id, id("cart").to_string());
     assert_eq!(next(&mut bundles).await.unwrap().bundles.len(), 1);

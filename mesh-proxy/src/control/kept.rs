@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use mesh_ca::jwt::JwtKey;
 use mesh_ca::store::{FileStore, SealingKey, Store as _, open, seal};
 use mesh_ca::tls::PeerTls;
 use mesh_ca::{PrivateKey, Svid, TrustBundle, TrustBundles};
@@ -51,6 +52,9 @@ struct KeptBundle {
     roots: Vec<Vec<u8>>,
     #[prost(uint64, tag = "3")]
     sequence: u64,
+    /// SubjectPublicKeyInfo in DER.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    jwt_keys: Vec<Vec<u8>>,
 }
 
 impl Kept {
@@ -91,7 +95,10 @@ impl Kept {
         let bundle = |bundle: KeptBundle| {
             let trust_domain = bundle.trust_domain.parse().map_err(|e| text(&e))?;
             let roots = bundle.roots.into_iter().map(CertificateDer::from).collect();
-            TrustBundle::new(trust_domain, roots, bundle.sequence).map_err(|e| text(&e))
+            let keys = bundle.jwt_keys.iter().map(|key| JwtKey::from_spki(key)).collect::<Result<_, _>>();
+            let keys = keys.map_err(|e| text(&e))?;
+            let bundle = TrustBundle::new(trust_domain, roots, bundle.sequence).map_err(|e| text(&e))?;
+            bundle.with_jwt_keys(keys).map_err(|e| text(&e))
         };
         let bundles = kept.bundles.into_iter().map(bundle).collect::<Result<TrustBundles, _>>()?;
         Ok(Some((svid, bundles)))
@@ -104,6 +111,7 @@ impl Kept {
             trust_domain: bundle.trust_domain().to_string(),
             roots: bundle.roots().map(|root| root.to_vec()).collect(),
             sequence: bundle.sequence(),
+            jwt_keys: bundle.jwt_keys().iter().map(|key| key.spki().to_vec()).collect(),
         };
         let kept = KeptIdentity {
             chain: svid.chain().iter().map(|der| der.to_vec()).collect(),
