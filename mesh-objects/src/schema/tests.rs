@@ -221,14 +221,14 @@ fn unknown_fields_of_an_api_server_are_left_out_with_a_warning() {
 #[test]
 fn names_have_the_form_that_their_kind_needs() {
     let named = |kind: ObjectKind, metadata: &str| {
-        let text = format!(
-            "apiVersion: v1\nkind: {}\nmetadata: {metadata}\nspec: {{ports: [{{port: 1}}]}}",
-            kind.as_str()
-        );
-        let text =
-            if kind == ObjectKind::Service { text } else { text.replace("\nspec: {ports: [{port: 1}]}", "") };
+        let (version, spec) = match kind {
+            ObjectKind::ClusterTrustBundle => ("certificates.k8s.io/v1beta1", "spec: {trustBundle: a}"),
+            ObjectKind::Service => ("v1", "spec: {ports: [{port: 1}]}"),
+            _ => ("v1", ""),
+        };
+        let text = format!("apiVersion: {version}\nkind: {}\nmetadata: {metadata}\n{spec}", kind.as_str());
         let root = yaml::read(text.as_bytes()).remove(0).root.unwrap_or_else(|error| panic!("{error}"));
-        let found = check(kind, "v1", &root, UnknownFields::Refuse).violations;
+        let found = check(kind, version, &root, UnknownFields::Refuse).violations;
         found.iter().map(|v| v.path.to_string()).collect::<Vec<_>>()
     };
     let long = format!("{{name: {}}}", "a".repeat(64));
