@@ -33,6 +33,8 @@ use crate::upstream::Connect;
 
 /// Bytes that wait to be written to one HTTP/2 stream.
 const SEND_BUFFER: usize = 128 * 1024;
+/// A client that was let in before the listener closed is about to ask; for its first byte it has so long.
+const ABOUT_TO_ASK: Duration = Duration::from_secs(1);
 /// Streams that a peer may have reset before they were looked at (Rapid Reset).
 const PENDING_RESETS: usize = 64;
 /// Streams that this side may reset because of what the peer did (MadeYouReset).
@@ -73,11 +75,21 @@ pub async fn serve<I, C>(
     let line = Rc::new(Line { stack, downstream, seen, tunnel, requests, client });
     let mut drain = pin!(drain);
     let mut wire = Wire::new(Box::new(io), b"");
+    let mut is_drained = false;
     let http2 = tokio::select! {
         biased;
         http2 = tokio::time::timeout(first_byte, is_http2(&mut wire)) => http2,
-        () = &mut drain => return,
+        () = async {
+            drain.as_mut().await;
+            is_drained = true;
+            Box::pin(tokio::time::sleep(ABOUT_TO_ASK)).await;
+        } => return,
     };
+    let drain = pin!(async {
+        if !is_drained {
+            drain.await;
+        }
+    });
     let http2 = match (http2, line.downstream.agreed) {
         // Not what TLS agreed on; a farewell may be left out (RFC 9113, section 3.4).
         (Ok(Ok(false)), Some(Version::HTTP_2)) => return,
@@ -120,9 +132,15 @@ async fn serve_http2<C: Connect>(
         .keep_alive_timeout(limits.ping)
         .enable_connect_protocol();
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+    let closing = async {
+        drain.as_mut().await;
+        if rest.requests.get() == 0 {
+            Box::pin(tokio::time::sleep(ABOUT_TO_ASK)).await;
+        }
+    };
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = drain.as_mut() => {}
+        () = closing => {}
         () = resting(&rest, limits.idle) => {}
     }
     connection.as_mut().graceful_shutdown();

@@ -423,6 +423,45 @@ fn a_drain_lets_requests_finish_and_takes_no_more() {
 }
 
 #[test]
+fn who_connects_just_before_a_drain_and_asks_after_it_is_answered_and_who_is_silent_is_left() {
+    on_worker(async {
+        let net = Net::default();
+        net.backend(address(1, 80), |_| async { Response::new(Full::from("done")) });
+        let mut resources = vec![listener(), route(vec![rule("/", vec![backend("one", 1)])])];
+        resources.extend(service("one", AppProtocol::Http1, &[address(1, 80)]));
+        let proxy = Proxy::new(&net, resources);
+        let connect = || {
+            let (ours, theirs) = tokio::io::duplex(64 * 1024);
+            let (ended, stack) = (Rc::new(Cell::new(false)), Rc::clone(&proxy.stack));
+            let told = Rc::clone(&ended);
+            tokio::task::spawn_local(async move {
+                let drain = (std::future::pending(), std::future::ready(()));
+                mesh_proxy::http::serve(theirs, gateway(), stack, drain).await;
+                told.set(true);
+            });
+            (ours, ended)
+        };
+        let until = |ended: Rc<Cell<bool>>| async move {
+            let began = tokio::time::Instant::now();
+            while !ended.get() {
+                assert!(began.elapsed() < Duration::from_secs(9), "it is kept");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            began.elapsed()
+        };
+        let (_silent, ended) = connect();
+        assert!(until(ended).await > Duration::from_millis(900), "it is left at once");
+        for http2 in [false, true] {
+            let (ours, ended) = connect();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let mut client = if http2 { Client::http2(ours).await } else { Client::http1(ours).await };
+            assert_eq!(client.get("/").await.body, "done", "http2: {http2}");
+            until(ended).await;
+        }
+    });
+}
+
+#[test]
 fn a_client_is_asked_to_leave_before_an_idle_connection_is_closed() {
     on_worker(async {
         let net = Net::default();
