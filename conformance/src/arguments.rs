@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::images::Profile;
 
 /// Options that stand alone.
-const SWITCHES: &[&str] = &["absent", "release", "mesh", "node", "short"];
+const SWITCHES: &[&str] = &["absent", "attended", "release", "mesh", "node", "short"];
 
 /// Options by name, and the words that are none.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -111,7 +111,7 @@ fn prepare(place: &Place) -> anyhow::Result<IpAddr> {
 
 fn load(to: IpAddr, mode: Mode, rate: u32, count: u32) -> Load {
     let port = if mode == Mode::Tcp { 9000 } else { 80 };
-    Load { to: SocketAddr::new(to, port), mode, host: "gap.test".to_owned(), rate, count }
+    Load { to: SocketAddr::new(to, port), mode, host: "gap.test".to_owned(), rate, count, attended: false }
 }
 
 /// Every change under every kind of traffic.

@@ -43,6 +43,9 @@ const OURS: &[(&str, &str)] = &[
     ("service-mesh-controller", "docker.io/service-mesh/service-mesh-controller:dev"),
 ];
 
+/// This very program, which serves and follows streams in pods.
+pub(crate) const OURSELVES: &str = "docker.io/service-mesh/conformance:dev";
+
 /// Nobody in particular, and not root.
 const USER: &str = "65532:65532";
 
@@ -142,22 +145,40 @@ pub(crate) fn ours(config: &Config, place: &Place, profile: Profile) -> anyhow::
     let programs = compile(config, profile)?;
     let mut archives = Vec::new();
     for ((program, image), built) in OURS.iter().zip(&programs) {
-        let path = format!("/usr/local/bin/{program}");
-        let stripped = place.folder.join(program);
-        succeed({
-            let mut strip = command("strip", &["--strip-debug", "-o"]);
-            strip.arg(&stripped).arg(built);
-            strip
-        })?;
-        let mut files = vec![File::program(&path, &stripped)?];
-        if profile == Profile::Debug {
-            files.extend(libraries(built)?);
-        }
-        let archive = place.folder.join(format!("{program}.tar"));
-        write(&Image { names: &[image], entrypoint: &path, user: USER, files }, &archive)?;
-        archives.push(archive);
+        archives.push(packed(place, (program, image), built, profile)?);
     }
     load(place, &archives)
+}
+
+/// The archive of the image of this very program.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn ourselves(place: &Place) -> anyhow::Result<PathBuf> {
+    packed(place, ("conformance", OURSELVES), &std::env::current_exe()?, Profile::Debug)
+}
+
+/// The archive of a program of ours, without what only a debugger needs.
+fn packed(
+    place: &Place,
+    (program, image): (&str, &str),
+    built: &Path,
+    profile: Profile,
+) -> anyhow::Result<PathBuf> {
+    let path = format!("/usr/local/bin/{program}");
+    let stripped = place.folder.join(program);
+    succeed({
+        let mut strip = command("strip", &["--strip-debug", "-o"]);
+        strip.arg(&stripped).arg(built);
+        strip
+    })?;
+    let mut files = vec![File::program(&path, &stripped)?];
+    if profile == Profile::Debug {
+        files.extend(libraries(built)?);
+    }
+    let archive = place.folder.join(format!("{program}.tar"));
+    write(&Image { names: &[image], entrypoint: &path, user: USER, files }, &archive)?;
+    Ok(archive)
 }
 
 /// The whole workspace is selected, though only these programs are built, so that dependencies have the features that

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::arguments::Arguments;
@@ -19,7 +20,7 @@ mod http1;
 mod http2;
 mod tcp;
 
-pub(crate) const OPTIONS: &[&str] = &["to", "mode", "host", "rate", "count"];
+pub(crate) const OPTIONS: &[&str] = &["to", "mode", "host", "rate", "count", "attended"];
 
 /// A request that takes longer is lost.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -68,6 +69,8 @@ pub(crate) struct Load {
     /// Requests in a second.
     pub(crate) rate: u32,
     pub(crate) count: u32,
+    /// Whether it ends before that when its input does.
+    pub(crate) attended: bool,
 }
 
 impl Load {
@@ -79,6 +82,7 @@ impl Load {
             host: word("host")?.to_owned(),
             rate: word("rate")?.parse().context("--rate")?,
             count: word("count")?.parse().context("--count")?,
+            attended: given.has("attended"),
         };
         if load.rate == 0 || load.rate > 100_000 || load.count > 10_000_000 {
             bail!("at most 100000 requests in a second and 10000000 in all, and at least one in a second");
@@ -88,14 +92,16 @@ impl Load {
 
     /// The words that make another process of ours send this.
     pub(crate) fn arguments(&self) -> Vec<String> {
-        vec![
+        let mut words = vec![
             "load".to_owned(),
             format!("--to={}", self.to),
             format!("--mode={}", self.mode.name()),
             format!("--host={}", self.host),
             format!("--rate={}", self.rate),
             format!("--count={}", self.count),
-        ]
+        ];
+        words.extend(self.attended.then(|| "--attended".to_owned()));
+        words
     }
 }
 
@@ -191,11 +197,15 @@ pub(crate) fn run(given: &Arguments) -> anyhow::Result<()> {
 
 async fn open_loop(load: &Load) -> Tally {
     let sender = Rc::new(Sender::new(load));
+    let mut end = load.attended.then(crate::attended::input_ends);
     let (mut tally, mut took, mut running) = (Tally::default(), Vec::new(), JoinSet::new());
     let start = Stopwatch::start();
     for number in 0..load.count {
         let due = Duration::from_secs(1) * number / load.rate;
         tokio::time::sleep(due.saturating_sub(start.elapsed())).await;
+        if end.as_mut().is_some_and(|end| !matches!(end.try_recv(), Err(TryRecvError::Empty))) {
+            break;
+        }
         while let Some(ended) = running.try_join_next() {
             count(&mut tally, &mut took, ended);
         }
@@ -256,7 +266,14 @@ mod tests {
 
     #[test]
     fn what_is_lost_is_counted_and_told() {
-        let load = Load { to: server(30), mode: Mode::Tcp, host: String::new(), rate: 1000, count: 40 };
+        let load = Load {
+            to: server(30),
+            mode: Mode::Tcp,
+            host: String::new(),
+            rate: 1000,
+            count: 40,
+            attended: false,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let tally = LocalSet::new().block_on(&runtime, open_loop(&load));
         assert_eq!((tally.answered, tally.lost(), tally.told.len()), (30, 10, TOLD), "{tally:?}");
@@ -270,6 +287,7 @@ mod tests {
             host: "a.test".to_owned(),
             rate: 500,
             count: 20_000,
+            attended: true,
         };
         let words = load.arguments();
         let read = Load::read(&Arguments::read(&words[1..], OPTIONS).unwrap()).unwrap();

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 mod arguments;
+mod attended;
 mod clock;
 mod cluster;
 mod config;
@@ -16,9 +17,11 @@ mod load;
 mod meshed;
 mod oci;
 mod step;
+mod streams;
 mod suite;
 mod tools;
 mod trials;
+mod upgrades;
 mod workloads;
 
 use arguments::Arguments;
@@ -38,7 +41,8 @@ const USAGE: &str = "usage: conformance TASK [OPTION...]
   gap       what is lost while routes are edited and pods restarted under constant traffic
             --name NAME, --short, --mode http1|http1-close|http2|tcp, --change edits|backends|gateway|controller
   install   meshctl and Helm install, upgrade and remove, in a cluster made for it
-  load      requests from where it is started: --to ADDRESS, --mode MODE, --host NAME, --rate N, --count N
+  load      requests from where it is started: --to ADDRESS, --mode MODE, --host NAME, --rate N, --count N,
+            --attended to end when its input does
   suite     upstream's tests against the running cluster
             --name NAME, --run EXPRESSION, --skip A,B, --base keep|remove (keep), --json FILE;
             --mesh for the mesh tests with sidecars, with --node without: the node's proxy serves the pods, and with
@@ -48,6 +52,9 @@ const USAGE: &str = "usage: conformance TASK [OPTION...]
   meshed    what sidecars and policies do to pods of the running cluster; --name NAME, --node for the node's proxy
   workloads kinds of workloads that meshes are known to break: headless, speaking first, permissive, rolled
             --name NAME, --mode MODE (sidecar), --rollouts N (3), --rate N (100)
+  upgrades  the node's proxy is replaced again and again under new connections and streams that stay
+            --name NAME, --upgrades N (10)
+  streams   `serve`, or `follow` --to ADDRESS --kind grpc|websocket: what those streams are, in pods
   trials    what must hold beside upstream's tests: programs are killed, Secrets break, gateways change hands
             --name NAME, --only WORDS
   test      one cluster from nothing to nothing, all gateway and mesh tests, standard channel
@@ -102,6 +109,8 @@ fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
         "workloads" => workloads::run(config, &Arguments::read(words, workloads::OPTIONS)?),
         // A program of a trial, in the cluster's network.
         "cut" => cut::run(&Arguments::read(words, cut::OPTIONS)?),
+        "streams" => streams::run(&Arguments::read(words, streams::OPTIONS)?),
+        "upgrades" => upgrades::run(config, &Arguments::read(words, upgrades::OPTIONS)?),
         "trials" => trials::run(config, &Arguments::read(words, trials::OPTIONS)?),
         "test" => suite::once(config),
         "tool" => tool(config, words),

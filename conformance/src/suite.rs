@@ -12,7 +12,7 @@ use crate::cluster::{self, Channel, Place, inside};
 use crate::config::Config;
 use crate::controller::{self, Names};
 use crate::images::Profile;
-use crate::{golang, meshed, say, tools, trials, workloads};
+use crate::{golang, meshed, say, tools, trials, upgrades, workloads};
 
 mod events;
 pub(crate) mod features;
@@ -41,6 +41,9 @@ const LIMIT: u32 = 1200;
 
 /// How often the pods of a workload are replaced under load.
 const ROLLOUTS: usize = 3;
+
+/// How often the node's proxy is replaced under load.
+const UPGRADES: usize = 2;
 
 /// More tests than these fail for a reason that a second try does not remove.
 const SECOND_TRIES: usize = 10;
@@ -151,6 +154,7 @@ pub(crate) fn once(config: &Config) -> anyhow::Result<()> {
         }
         others.push(meshed::check(config, &place));
         others.push(meshed::on_node(config, &place));
+        others.push(upgrades::check(&place, UPGRADES));
         for mode in ["sidecar", "node"] {
             let checked = workloads::check(config, &place, (mode, ROLLOUTS));
             others.push(checked.with_context(|| format!("workloads, mode {mode}")));
