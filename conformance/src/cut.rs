@@ -68,7 +68,7 @@ pub(crate) fn run(given: &Arguments) -> anyhow::Result<()> {
 }
 
 async fn serve(listen: SocketAddr, cut: Arc<Cut>) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(listen).await?;
+    let listener = TcpListener::from_std(mesh_rt::net::listen_tcp(listen, false)?)?;
     say("listening");
     loop {
         let (client, _) = listener.accept().await?;

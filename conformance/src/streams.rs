@@ -185,7 +185,7 @@ mod tests {
         let (tell, end) = oneshot::channel();
         let ending = async {
             tokio::time::sleep(BEAT * beats).await;
-            drop(tell.send(()));
+            let _ = tell.send(());
         };
         let (told, ()) = tokio::join!(follow(to, kind, end), ending);
         serving.abort();
