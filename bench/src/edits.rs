@@ -3,13 +3,13 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use testkit::load::{Client, Load};
 
-use crate::http1::Running;
+use crate::mesh::{LocalMesh, wait_for};
 use crate::say;
 
 /// The pause between two edits.
@@ -20,10 +20,9 @@ const CLIENTS: [Client; 6] =
 
 /// A local mesh: a gateway with a listener of HTTP and one of TCP, and a program behind each.
 struct Mesh {
-    folder: PathBuf,
+    local: LocalMesh,
     http: SocketAddr,
     tcp: SocketAddr,
-    running: Running,
 }
 
 /// Prints for each way how many of `total` requests were good, at `rate` a second, and how long they took.
@@ -54,8 +53,6 @@ pub(crate) fn run(binary: &Path, total: u32, rate: u32) -> io::Result<()> {
 
 impl Mesh {
     fn start(binary: &Path) -> io::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("mesh-bench-edits-{}", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
         // All held until all are chosen, so that none comes twice.
         let free = || mesh_rt::net::listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), false);
         let held = [free()?, free()?, free()?, free()?];
@@ -69,10 +66,10 @@ impl Mesh {
         let objects = places
             .iter()
             .fold(OBJECTS.to_owned(), |objects, (place, at)| objects.replace(place, &at.port().to_string()));
-        std::fs::write(folder.join("mesh.yaml"), objects)?;
         let mut command = Command::new(binary);
-        command.arg("up").arg(&folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mesh = Self { folder, http, tcp, running: Running(command.spawn()?) };
+        command.arg("up");
+        let local = LocalMesh::start("edits", command, &[("mesh.yaml", &objects)])?;
+        let mesh = Self { local, http, tcp };
         mesh.edit(0)?;
         mesh.until_served()?;
         Ok(mesh)
@@ -80,15 +77,9 @@ impl Mesh {
 
     fn until_served(&self) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        for _ in 0..600 {
-            let good =
-                |client| runtime.block_on(self.load(client, 1, 1).run()).is_ok_and(|report| report.good == 1);
-            if good(Client::Http1Close) && good(Client::TcpClose) {
-                return Ok(());
-            }
-            std::thread::park_timeout(Duration::from_millis(100));
-        }
-        Err(io::Error::other("the mesh did not answer within a minute"))
+        let good =
+            |client| runtime.block_on(self.load(client, 1, 1).run()).is_ok_and(|report| report.good == 1);
+        wait_for("the mesh", || good(Client::Http1Close) && good(Client::TcpClose))
     }
 
     fn load(&self, client: Client, total: u32, rate: u32) -> Load {
@@ -102,19 +93,7 @@ impl Mesh {
             .replace("NUMBER", &number.to_string())
             .replace("FEW", &(1 + number % 7).to_string())
             .replace("MANY", &(20 + number % 5).to_string());
-        let new = self.folder.join(".routes.new");
-        std::fs::write(&new, routes)?;
-        std::fs::rename(&new, self.folder.join("routes.yaml"))
-    }
-}
-
-impl Drop for Mesh {
-    fn drop(&mut self) {
-        // As Ctrl-C does: the programs end with their mesh.
-        let pid = self.running.0.id().to_string();
-        let _ = Command::new("kill").args(["-INT", &pid]).status();
-        let _ = self.running.0.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
+        self.local.describe("routes.yaml", &routes)
     }
 }
 

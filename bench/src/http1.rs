@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::mesh::{EDGE, free_port};
 use crate::{load, say};
 
 /// Connections that are kept alive.
@@ -123,9 +124,9 @@ impl Gateway {
     pub(crate) fn start(under: &[&str], binary: &Path, origin: SocketAddr) -> io::Result<Self> {
         let folder = std::env::temp_dir().join(format!("mesh-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
-        let port = mesh_rt::net::listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), false)?.local_addr()?.port();
-        let objects =
-            OBJECTS.replace("LISTEN", &port.to_string()).replace("ORIGIN", &origin.port().to_string());
+        let port = free_port()?;
+        let origin = OBJECTS.replace("ORIGIN", &origin.port().to_string());
+        let objects = format!("{}{origin}", EDGE.replace("LISTEN", &port.to_string()));
         std::fs::write(folder.join("mesh.yaml"), objects)?;
         let mut command = Command::new("taskset");
         command.args(["-c", "0"]).args(under).arg(binary).args(["up", "--capture", "ports"]).arg(&folder);
@@ -148,31 +149,15 @@ impl Gateway {
 }
 
 const OBJECTS: &str = "\
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: edge, namespace: default}
-spec:
-  gatewayClassName: mesh
-  listeners: [{name: http, protocol: HTTP, port: LISTEN}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: bench, namespace: default}
-spec:
-  parentRefs: [{name: edge}]
-  rules:
-    - matches: [{path: {type: PathPrefix, value: /bench}}]
-      backendRefs: [{name: origin, port: 80}]
----
 apiVersion: v1
 kind: Service
-metadata: {name: origin, namespace: default}
+metadata: {name: web, namespace: default}
 spec:
   ports: [{name: http, port: 80, appProtocol: http}]
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
-metadata: {name: origin-1, namespace: default, labels: {kubernetes.io/service-name: origin}}
+metadata: {name: web-1, namespace: default, labels: {kubernetes.io/service-name: web}}
 addressType: IPv4
 ports: [{name: http, port: ORIGIN, protocol: TCP}]
 endpoints: [{addresses: [127.0.0.1], conditions: {ready: true}}]

@@ -10,6 +10,7 @@ mod edits;
 mod http1;
 mod instructions;
 mod load;
+mod mesh;
 mod origin;
 mod pair;
 mod poller;

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::http1::{CONNECTIONS, Running, cpu_seconds, pin_self, spawn_origin};
+use crate::mesh::{EDGE, LocalMesh, free_port, wait_for};
 use crate::{load, say};
 
 const ROUNDS: usize = 7;
@@ -20,7 +21,7 @@ const FEW: usize = 10;
 /// A pair: its name, its process, where it listens.
 struct Pair {
     name: &'static str,
-    running: Running,
+    pid: u32,
     address: SocketAddr,
     full: Vec<f64>,
     paced: Vec<f64>,
@@ -40,7 +41,12 @@ pub(crate) fn run(binary: &Path, envoy: &Path) -> io::Result<()> {
 
 fn measure(binary: &Path, envoy: &Path, folder: &Path) -> io::Result<()> {
     let (_origin, origin) = spawn_origin()?;
-    let mut pairs = [ours(binary, folder)?, peers(envoy, folder, origin)?];
+    let (mesh, at) = ours(binary)?;
+    let (peers, peers_at) = peers(envoy, folder, origin)?;
+    let mut pairs = [
+        Pair::answering("our pair", mesh.id(), at)?,
+        Pair::answering("two of Envoy", peers.0.id(), peers_at)?,
+    ];
     say(&format!(
         "load {:?}, {ROUNDS} rounds of {ROUND:?}",
         std::fs::read_to_string("/proc/loadavg")?.trim()
@@ -52,7 +58,7 @@ fn measure(binary: &Path, envoy: &Path, folder: &Path) -> io::Result<()> {
     for round in 0..ROUNDS {
         for step in 0..pairs.len() {
             let pair = &mut pairs[(step + round) % 2];
-            let pid = pair.running.0.id();
+            let pid = pair.pid;
             let begin = cpu_seconds(pid)?;
             let answers = load::run(pair.address, CONNECTIONS, ROUND)?;
             let full = cpu_seconds(pid)?;
@@ -69,7 +75,7 @@ fn measure(binary: &Path, envoy: &Path, folder: &Path) -> io::Result<()> {
         say(&format!("{what}: ours costs {:.2} of the peers'", medians[0] / medians[1]));
     }
     for pair in &pairs {
-        say(&format!("{}: {} MB", pair.name, resident(pair.running.0.id())? >> 10));
+        say(&format!("{}: {} MB", pair.name, resident(pair.pid)? >> 10));
     }
     Ok(())
 }
@@ -90,28 +96,19 @@ fn resident(pid: u32) -> io::Result<u64> {
     number.ok_or_else(|| io::Error::other("no VmRSS"))
 }
 
-fn free_port() -> io::Result<u16> {
-    Ok(mesh_rt::net::listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), false)?.local_addr()?.port())
-}
-
 /// A gateway, and the sidecar of a program that answers at once.
-fn ours(binary: &Path, folder: &Path) -> io::Result<Pair> {
+fn ours(binary: &Path) -> io::Result<(LocalMesh, u16)> {
     let (listen, web) = (free_port()?, free_port()?);
-    let this = std::env::current_exe()?;
-    let objects = OBJECTS
-        .replace("LISTEN", &listen.to_string())
-        .replace("WEB", &web.to_string())
-        .replace("BENCH", &this.display().to_string());
-    let files = folder.join("mesh");
-    std::fs::create_dir_all(&files)?;
-    std::fs::write(files.join("mesh.yaml"), objects)?;
+    let this = std::env::current_exe()?.display().to_string();
+    let web = WEB.replace("WEB", &web.to_string()).replace("BENCH", &this);
+    let objects = format!("{}{web}", EDGE.replace("LISTEN", &listen.to_string()));
     let mut command = Command::new("taskset");
-    command.args(["-c", "0"]).arg(binary).args(["up", "--capture", "ports"]).arg(&files);
-    started("our pair", command, listen)
+    command.args(["-c", "0"]).arg(binary).args(["up", "--capture", "ports"]);
+    Ok((LocalMesh::start("our-pair", command, &[("mesh.yaml", &objects)])?, listen))
 }
 
 /// Two listeners of one Envoy: the first speaks HTTP/2 over mutual TLS to the second, as sidecars do.
-fn peers(envoy: &Path, folder: &Path, origin: SocketAddr) -> io::Result<Pair> {
+fn peers(envoy: &Path, folder: &Path, origin: SocketAddr) -> io::Result<(Running, u16)> {
     let (listen, inner) = (free_port()?, free_port()?);
     let [key, certificate, config] = ["key.pem", "cert.pem", "envoy.yaml"].map(|name| folder.join(name));
     certify(&key, &certificate)?;
@@ -128,8 +125,8 @@ fn peers(envoy: &Path, folder: &Path, origin: SocketAddr) -> io::Result<Pair> {
         .arg(envoy)
         .args(["--concurrency", "1", "--log-level", "error", "-c"])
         .arg(&config);
-    command.arg("--use-dynamic-base-id");
-    started("two of Envoy", command, listen)
+    command.arg("--use-dynamic-base-id").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok((Running(command.spawn()?), listen))
 }
 
 /// A certificate that is its own authority, for both ends.
@@ -143,35 +140,16 @@ fn certify(key: &PathBuf, certificate: &PathBuf) -> io::Result<()> {
     }
 }
 
-fn started(name: &'static str, mut command: Command, port: u16) -> io::Result<Pair> {
-    let running = Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    for _ in 0..600 {
-        if load::requests(address, 1, 1).is_ok() {
-            return Ok(Pair { name, running, address, full: Vec::new(), paced: Vec::new() });
-        }
-        std::thread::park_timeout(Duration::from_millis(100));
+impl Pair {
+    /// Waits until it answers.
+    fn answering(name: &'static str, pid: u32, port: u16) -> io::Result<Self> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        wait_for(name, || load::requests(address, 1, 1).is_ok())?;
+        Ok(Self { name, pid, address, full: Vec::new(), paced: Vec::new() })
     }
-    Err(io::Error::other(format!("{name} did not answer within a minute")))
 }
 
-const OBJECTS: &str = "\
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: edge, namespace: default}
-spec:
-  gatewayClassName: mesh
-  listeners: [{name: http, protocol: HTTP, port: LISTEN}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: bench, namespace: default}
-spec:
-  parentRefs: [{name: edge}]
-  rules:
-    - matches: [{path: {type: PathPrefix, value: /bench}}]
-      backendRefs: [{name: web, port: 80}]
----
+const WEB: &str = "\
 apiVersion: local.mesh.io/v1alpha1
 kind: Process
 metadata: {name: web, namespace: default, labels: {app: web}}

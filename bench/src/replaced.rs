@@ -3,13 +3,14 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use testkit::load::{Client, Load};
 
 use crate::http1::{Running, spawn_self};
+use crate::mesh::{EDGE, LocalMesh, free_port, wait_for};
 use crate::say;
 
 /// Between two replacements.
@@ -17,11 +18,10 @@ const PAUSE: Duration = Duration::from_millis(60);
 /// What is tried, one after the other.
 const CLIENTS: [Client; 3] = [Client::Http1, Client::Http1Close, Client::Http2];
 
-/// A gateway, and the folder that describes what is behind it.
+/// A gateway, and where it listens.
 struct Mesh {
-    folder: PathBuf,
+    local: LocalMesh,
     at: SocketAddr,
-    running: Running,
 }
 
 /// Prints for each way of using connections how many requests were good while `times` endpoints were replaced, at
@@ -66,24 +66,18 @@ fn addresses(endpoints: &[(Running, SocketAddr)]) -> Vec<SocketAddr> {
 
 impl Mesh {
     fn start(binary: &Path, endpoints: &[SocketAddr]) -> io::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("mesh-bench-replaced-{}", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
-        let at = mesh_rt::net::listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), false)?.local_addr()?;
-        std::fs::write(folder.join("mesh.yaml"), OBJECTS.replace("LISTEN", &at.port().to_string()))?;
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let objects = format!("{}{WEB}", EDGE.replace("LISTEN", &at.port().to_string()));
         let mut command = Command::new(binary);
-        command.args(["up", "--capture", "ports"]).arg(&folder);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mesh = Self { folder, at, running: Running(command.spawn()?) };
+        command.args(["up", "--capture", "ports"]);
+        let mesh = Self { local: LocalMesh::start("replaced", command, &[("mesh.yaml", &objects)])?, at };
         mesh.describe(endpoints)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        for _ in 0..600 {
+        wait_for("the mesh", || {
             let load = mesh.load(Client::Http1Close, 1, 1);
-            if runtime.block_on(load.run()).is_ok_and(|report| report.good == 1) {
-                return Ok(mesh);
-            }
-            std::thread::park_timeout(Duration::from_millis(100));
-        }
-        Err(io::Error::other("the mesh did not answer within a minute"))
+            runtime.block_on(load.run()).is_ok_and(|report| report.good == 1)
+        })?;
+        Ok(mesh)
     }
 
     fn load(&self, client: Client, total: u32, rate: u32) -> Load {
@@ -96,37 +90,12 @@ impl Mesh {
         let slice = |(number, at): (usize, &SocketAddr)| {
             SLICE.replace("NUMBER", &number.to_string()).replace("PORT", &at.port().to_string())
         };
-        let new = self.folder.join(".slices.new");
-        std::fs::write(&new, endpoints.iter().enumerate().map(slice).collect::<String>())?;
-        std::fs::rename(&new, self.folder.join("slices.yaml"))
+        let slices: String = endpoints.iter().enumerate().map(slice).collect();
+        self.local.describe("slices.yaml", &slices)
     }
 }
 
-impl Drop for Mesh {
-    fn drop(&mut self) {
-        let pid = self.running.0.id().to_string();
-        let _ = Command::new("kill").args(["-INT", &pid]).status();
-        let _ = self.running.0.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-const OBJECTS: &str = "\
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: edge, namespace: default}
-spec:
-  gatewayClassName: mesh
-  listeners: [{name: http, protocol: HTTP, port: LISTEN}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: bench, namespace: default}
-spec:
-  parentRefs: [{name: edge}]
-  rules:
-    - backendRefs: [{name: web, port: 80}]
----
+const WEB: &str = "\
 apiVersion: v1
 kind: Service
 metadata: {name: web, namespace: default}
