@@ -1,7 +1,7 @@
 //! Running other programs. What is run is decided elsewhere.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -48,6 +48,16 @@ pub(crate) fn captured(mut command: Command) -> anyhow::Result<(bool, String)> {
     let output = command.stdin(Stdio::null()).output().with_context(|| line_of(&command))?;
     let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
     Ok((output.status.success(), said.concat()))
+}
+
+/// A program that ends with its owner.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Asks again and again until something holds.

@@ -9,22 +9,12 @@ use serde_json::json;
 
 use super::{NAMESPACE, OF_NAMESPACE};
 use crate::cluster::{Place, inside, kubectl};
-use crate::step::wait_for;
+use crate::step::{Running, wait_for};
 
 /// How long a refusal may take.
 const SOON: Duration = Duration::from_secs(20);
 /// The account whose certificate is wanted; a pod of the same name runs under it.
 const VICTIM: &str = "friend";
-
-/// A proxy that ends with its owner.
-struct Running(std::process::Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Each kind of token, and what is said of it.
 pub(super) fn refused(place: &Place) -> anyhow::Result<()> {

@@ -123,7 +123,8 @@ pub(super) fn sessions(scene: &Scene<'_>) -> anyhow::Result<()> {
 /// A route that names no gateway is served by the default one and by no other (GEP-3793).
 pub(super) fn default_gateways(scene: &Scene<'_>) -> anyhow::Result<()> {
     scene.apply(DEFAULTS)?;
-    let address = address_of(scene, "usual")?;
+    scene.is_programmed("usual")?;
+    let address = scene.address_of("usual")?;
     let url = |address: &str| format!("http://{address}/nameless");
     wait_for("the default gateway serves it", LIMIT, || scene.answers_now(&url(&address), 302, &[]))?;
     scene.answers_now(&url(&scene.address()?), 404, &[])
@@ -132,22 +133,13 @@ pub(super) fn default_gateways(scene: &Scene<'_>) -> anyhow::Result<()> {
 /// An address that is to be reached from the cluster is given as such (GEP-5093).
 pub(super) fn routability(scene: &Scene<'_>) -> anyhow::Result<()> {
     scene.apply(INTERNAL)?;
-    let address = address_of(scene, "internal")?;
+    scene.is_programmed("internal")?;
+    let address = scene.address_of("internal")?;
     let status = scene.get("gateway/internal")?["status"]["addresses"].clone();
     ensure!(status[0]["routability"] == "Cluster", "{status}");
     let service = scene.get("service/internal-mesh")?["spec"].clone();
     ensure!(service["type"] == "ClusterIP" && service["clusterIP"] == *address, "{service}");
     Ok(())
-}
-
-fn address_of(scene: &Scene<'_>, gateway: &str) -> anyhow::Result<String> {
-    wait_for(&format!("gateway {gateway} is programmed"), LIMIT, || {
-        let object = scene.get(&format!("gateway/{gateway}"))?;
-        let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let programmed = conditions.iter().any(|c| c["type"] == "Programmed" && c["status"] == "True");
-        ensure!(programmed, "{conditions:?}");
-        Ok(object["status"]["addresses"][0]["value"].as_str().context("no address")?.to_owned())
-    })
 }
 
 /// The pods that answer twenty requests.

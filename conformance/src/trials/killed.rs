@@ -7,13 +7,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::scene::{LIMIT, Scene, route};
+use super::scene::{LIMIT, SYSTEM, Scene, route};
 use crate::clock::pause;
 use crate::cluster::kubectl;
 use crate::step::wait_for;
 
-const SYSTEM: &str = "--namespace=service-mesh-system";
-const DEPLOYMENT: &str = "deployment/service-mesh-controller";
 /// Routes that are written while the controller is killed.
 const ROUTES: usize = 40;
 
@@ -89,15 +87,7 @@ fn settled(scene: &Scene<'_>, count: usize) -> anyhow::Result<()> {
 
 /// Two controllers: the one that leads is killed, and the other one writes.
 pub(super) fn leader(scene: &Scene<'_>) -> anyhow::Result<()> {
-    let scale = |count: &str| kubectl(scene.place, &[SYSTEM, "scale", DEPLOYMENT, count]).map(drop);
-    let rolled = || {
-        let words = [SYSTEM, "rollout", "status", DEPLOYMENT, "--timeout=120s"];
-        kubectl(scene.place, &words).map(drop)
-    };
-    scale("--replicas=2")?;
-    let outcome = rolled().and_then(|()| leader_of_two(scene));
-    scale("--replicas=1")?;
-    outcome.and_then(|()| rolled())
+    scene.with_controllers(2, || leader_of_two(scene))
 }
 
 fn leader_of_two(scene: &Scene<'_>) -> anyhow::Result<()> {

@@ -10,6 +10,9 @@ use crate::step::{output, wait_for};
 
 /// The namespace; it is made and removed by each trial.
 pub(super) const NAMESPACE: &str = "--namespace=trial";
+/// Where the control plane is.
+pub(super) const SYSTEM: &str = "--namespace=service-mesh-system";
+const CONTROLLER: &str = "deployment/service-mesh-controller";
 /// How long anything may take. Most of it is the start of a pod on a busy machine.
 pub(super) const LIMIT: Duration = Duration::from_secs(120);
 
@@ -69,10 +72,38 @@ impl<'p> Scene<'p> {
         Ok(serde_json::from_str(&self.kubectl(&["get", what, "-o", "json"])?)?)
     }
 
+    /// Does something while so many controllers stand by, or none, and returns to one.
+    pub(super) fn with_controllers(
+        &self,
+        count: usize,
+        work: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let scale = |count: usize| {
+            kubectl(self.place, &[SYSTEM, "scale", CONTROLLER, &format!("--replicas={count}")])?;
+            if count > 0 {
+                let rolled = [SYSTEM, "rollout", "status", CONTROLLER, "--timeout=120s"];
+                return kubectl(self.place, &rolled).map(drop);
+            }
+            wait_for("the controller is away", LIMIT, || {
+                let pods = kubectl(self.place, &[SYSTEM, "get", "pods", "-o", "name"])?;
+                anyhow::ensure!(!pods.contains("service-mesh-controller"), "{pods}");
+                Ok(())
+            })
+        };
+        let outcome = scale(count).and_then(|()| work());
+        let returned = scale(1);
+        outcome.and(returned)
+    }
+
     /// Waits until the gateway is programmed in its present generation.
     pub(super) fn programmed(&self) -> anyhow::Result<()> {
-        wait_for("the gateway is programmed", LIMIT, || {
-            let gateway = self.get("gateway/edge")?;
+        self.is_programmed("edge")
+    }
+
+    /// The same for another gateway.
+    pub(super) fn is_programmed(&self, name: &str) -> anyhow::Result<()> {
+        wait_for(&format!("gateway {name} is programmed"), LIMIT, || {
+            let gateway = self.get(&format!("gateway/{name}"))?;
             let conditions = gateway["status"]["conditions"].as_array().context("no conditions")?;
             let holds = |c: &Value| {
                 c["type"] == "Programmed"
@@ -85,7 +116,12 @@ impl<'p> Scene<'p> {
     }
 
     pub(super) fn address(&self) -> anyhow::Result<String> {
-        let gateway = self.get("gateway/edge")?;
+        self.address_of("edge")
+    }
+
+    /// The first address of another gateway.
+    pub(super) fn address_of(&self, name: &str) -> anyhow::Result<String> {
+        let gateway = self.get(&format!("gateway/{name}"))?;
         let address = gateway["status"]["addresses"][0]["value"].as_str();
         Ok(address.context("the gateway has no address")?.to_owned())
     }

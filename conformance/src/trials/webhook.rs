@@ -2,12 +2,10 @@
 
 use anyhow::{Context, ensure};
 
-use super::scene::{LIMIT, Scene};
+use super::scene::{LIMIT, SYSTEM, Scene};
 use crate::cluster::{inside, kubectl};
 use crate::step::{output, wait_for};
 
-const SYSTEM: &str = "--namespace=service-mesh-system";
-const DEPLOYMENT: &str = "deployment/service-mesh-controller";
 /// Longer than any question may be.
 const LONG: usize = 4 << 20;
 
@@ -60,16 +58,7 @@ pub(super) fn hostile(scene: &Scene<'_>) -> anyhow::Result<()> {
 /// Without a controller pods that no label puts into the mesh are admitted, others are refused by name, and the
 /// controller itself comes back.
 pub(super) fn away(scene: &Scene<'_>) -> anyhow::Result<()> {
-    kubectl(scene.place, &[SYSTEM, "scale", DEPLOYMENT, "--replicas=0"])?;
-    let outcome = wait_for("the controller is away", LIMIT, || {
-        let pods = kubectl(scene.place, &[SYSTEM, "get", "pods", "-o", "name"])?;
-        ensure!(!pods.contains("service-mesh-controller"), "{pods}");
-        Ok(())
-    })
-    .and_then(|()| without(scene));
-    kubectl(scene.place, &[SYSTEM, "scale", DEPLOYMENT, "--replicas=1"])?;
-    kubectl(scene.place, &[SYSTEM, "rollout", "status", DEPLOYMENT, "--timeout=120s"])?;
-    outcome?;
+    scene.with_controllers(0, || without(scene))?;
     wait_for("a pod gets its sidecar again", LIMIT, || run(scene, "again", "sidecar"))
 }
 

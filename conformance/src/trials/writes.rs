@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{ChildStdout, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -15,10 +15,8 @@ use crate::clock::{Stopwatch, pause};
 use crate::cluster::{apply, inside, kubectl, kubectl_call};
 use crate::cut::Side;
 use crate::say;
-use crate::step::wait_for;
+use crate::step::{Running, wait_for};
 
-const SYSTEM: &str = "--namespace=service-mesh-system";
-const DEPLOYMENT: &str = "deployment/service-mesh-controller";
 /// Where the API server is reached without credentials, and where the controller reaches it.
 const PLAIN: &str = "127.0.0.1:18001";
 const HELD: &str = "127.0.0.1:18002";
@@ -73,32 +71,9 @@ spec:
   rules: [{backendRefs: [{name: nobody, port: 80}]}]
 ";
 
-/// A program that ends with its owner.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Kills the controller at every write.
 pub(super) fn every(scene: &Scene<'_>) -> anyhow::Result<()> {
-    kubectl(scene.place, &[SYSTEM, "scale", DEPLOYMENT, "--replicas=0"])?;
-    let outcome = away(scene).and_then(|()| all(scene));
-    kubectl(scene.place, &[SYSTEM, "scale", DEPLOYMENT, "--replicas=1"])?;
-    let rolled = [SYSTEM, "rollout", "status", DEPLOYMENT, "--timeout=120s"];
-    outcome.and(kubectl(scene.place, &rolled).map(drop))
-}
-
-/// Waits until the controller of the cluster writes nothing any more.
-fn away(scene: &Scene<'_>) -> anyhow::Result<()> {
-    wait_for("the controller is away", LIMIT, || {
-        let pods = kubectl(scene.place, &[SYSTEM, "get", "pods", "-o", "name"])?;
-        ensure!(!pods.contains("service-mesh-controller"), "{pods}");
-        Ok(())
-    })
+    scene.with_controllers(0, || all(scene))
 }
 
 fn all(scene: &Scene<'_>) -> anyhow::Result<()> {
