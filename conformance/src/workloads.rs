@@ -168,6 +168,9 @@ impl Scene {
     }
 
     fn set_up(&self) -> anyhow::Result<()> {
+        // What an earlier run began to remove.
+        let gone = ["delete", "namespace", "workloads", "--ignore-not-found", "--timeout=120s"];
+        kubectl(&self.place, &gone)?;
         let definition = std::fs::read_to_string(concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../config/crd/peerauthentications.security.mesh.io.yaml"
@@ -235,8 +238,10 @@ impl Scene {
     /// The proxy of a node lets plain text in for the seconds in which clients learn of a pod; a sidecar never does.
     fn no_plain_text(&self) -> anyhow::Result<()> {
         let refused = || {
-            self.is_refused("outside", "http://member-0.member:8080")?;
-            self.is_refused("outside", "tcp://member-0.member:9091")
+            (0..2).try_for_each(|n| {
+                self.is_refused("outside", &format!("http://member-{n}.member:8080"))?;
+                self.is_refused("outside", &format!("tcp://member-{n}.member:9091"))
+            })
         };
         if self.mode == "node" { wait_for("the time of joining is over", SOON, refused) } else { refused() }
     }
