@@ -3,6 +3,7 @@
 
 mod fleet;
 mod identified;
+mod places;
 mod stream;
 
 use std::convert::Infallible;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use futures_core::Stream;
 use mesh_model::{Caller, SpiffeId};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -23,6 +24,7 @@ use tonic::transport::server::Connected;
 
 pub use self::fleet::{Fleet, Progress, ProxyState, Reach, Refusal, Report, ReportKind, StreamId};
 pub use self::identified::Identified;
+use self::places::Places;
 use crate::cache::ResourceCache;
 use crate::key::Types;
 use crate::proto::{DELTA_PATH, DeltaDiscoveryRequest, DeltaDiscoveryResponse, SERVICE_NAME};
@@ -51,7 +53,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// Whose streams are served.
     pub peers: Peers,
-    /// The most streams at a time; further ones are refused.
+    /// The most streams at a time; further ones are refused. Those of one peer at one address are at most about a
+    /// ninth of them.
     pub max_streams: usize,
 }
 
@@ -81,14 +84,14 @@ struct Shared {
     cache: ResourceCache,
     config: ServerConfig,
     fleet: Fleet,
-    places: Arc<Semaphore>,
+    places: Places,
     closing: watch::Sender<bool>,
 }
 
 impl AdsService {
     /// A service over a cache.
     pub fn new(cache: ResourceCache, config: ServerConfig) -> Self {
-        let places = Arc::new(Semaphore::new(config.max_streams.min(Semaphore::MAX_PERMITS)));
+        let places = Places::new(config.max_streams);
         let closing = watch::Sender::new(false);
         Self(Arc::new(Shared { cache, config, fleet: Fleet::default(), places, closing }))
     }
@@ -140,7 +143,8 @@ impl AdsService {
         request: tonic::Request<tonic::Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<tonic::Response<Responses>, Status> {
         let shared = &self.0;
-        let peer = peer(request.extensions());
+        let caller = caller(request.extensions());
+        let peer = caller.identity.clone();
         let refused = |status: Status| {
             let who = peer.as_ref().map(ToString::to_string);
             tracing::warn!(peer = ?who, reason = status.message(), "a discovery stream was refused");
@@ -149,8 +153,8 @@ impl AdsService {
         if peer.is_none() && shared.config.peers == Peers::Identified {
             return Err(refused(Status::unauthenticated("a verified SPIFFE identity is needed")));
         }
-        let full = |_| refused(Status::resource_exhausted("too many streams"));
-        let place = shared.places.clone().try_acquire_owned().map_err(full)?;
+        let full = |why: places::Refused| refused(Status::resource_exhausted(why.to_string()));
+        let place = shared.places.take(&caller).map_err(full)?;
         let ServerConfig { types, scope, limits, .. } = &shared.config;
         let session = ServerSession::new(types.clone(), scope.clone(), *limits, peer);
         let task = stream::Task {
@@ -168,9 +172,10 @@ impl AdsService {
 
 type Responses = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
 
-fn peer(extensions: &tonic::Extensions) -> Option<SpiffeId> {
-    let verified = extensions.get::<Caller>().and_then(|caller| caller.identity.clone());
-    verified.or_else(|| extensions.get::<SpiffeId>().cloned())
+fn caller(extensions: &tonic::Extensions) -> Caller {
+    let mut caller = extensions.get::<Caller>().cloned().unwrap_or_default();
+    caller.identity = caller.identity.or_else(|| extensions.get::<SpiffeId>().cloned());
+    caller
 }
 
 impl StreamingService<DeltaDiscoveryRequest> for AdsService {

@@ -1,10 +1,11 @@
 //! The task of one stream: moves messages between the transport and the session. Decides nothing itself.
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tonic::{Code, Status, Streaming};
 
 use super::fleet::Member;
+use super::places::Place;
 use crate::cache::Snapshot;
 use crate::proto::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use crate::session::server::{ProtocolError, ServerSession};
@@ -15,7 +16,7 @@ pub(super) struct Task {
     pub(super) snapshots: watch::Receiver<Snapshot>,
     pub(super) closing: watch::Receiver<bool>,
     pub(super) member: Member,
-    pub(super) _place: OwnedSemaphorePermit,
+    pub(super) _place: Place,
 }
 
 type Sender = mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>;
