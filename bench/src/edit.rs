@@ -51,7 +51,7 @@ fn route(name: &str, path: &str) -> String {
     format!(
         "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}, namespace: default}}\nspec:\n  \
          parentRefs: [{{name: edge}}]\n  rules:\n    - matches: [{{path: {{type: PathPrefix, value: {path}}}}}]\n      \
-         backendRefs: [{{name: origin, port: 80}}]\n"
+         backendRefs: [{{name: web, port: 80}}]\n"
     )
 }
 
