@@ -5,6 +5,7 @@ pub(crate) mod control;
 pub(crate) mod gateways;
 pub(crate) mod ground;
 pub(crate) mod identity;
+pub(crate) mod leftovers;
 pub(crate) mod load;
 pub(crate) mod member;
 pub(crate) mod mesh;

@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
+use super::leftovers;
 use super::report::Report;
 
 /// Answers to one connection are never larger than this, in bytes.
@@ -59,6 +60,7 @@ impl StatusSocket {
         if std::fs::metadata(folder)?.permissions().mode() & 0o077 != 0 {
             return Err(io::Error::other(format!("{} is open to other users", folder.display())));
         }
+        leftovers::sweep(folder);
         let path = folder.join(format!("{}.sock", std::process::id()));
         let _ = std::fs::remove_file(&path);
         Ok(Self { listener: UnixListener::bind(&path)?, path })
