@@ -1,7 +1,7 @@
 //! From the end of a write to a file until traffic follows it: edits of a route, looked at once a millisecond.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,19 +18,15 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub(crate) fn run(binary: &Path, routes: usize) -> io::Result<()> {
     let (_origin, origin) = spawn_origin()?;
     let gateway = Gateway::start(&[], binary, origin)?;
-    let file = gateway.folder.join("edited.yaml");
     if routes > 0 {
         let all: Vec<_> = (0..routes).map(|n| route(&format!("more-{n}"), &format!("/more/{n}"))).collect();
-        std::fs::write(gateway.folder.join("more.yaml"), all.join("---\n"))?;
+        gateway.mesh.describe("more.yaml", &all.join("---\n"))?;
     }
     let mut times = Vec::new();
     for n in 0..EDITS {
         let path = format!("/edit-{n}");
-        let new = gateway.folder.join(".edited.new");
-        std::fs::write(&new, route("edited", &path))?;
-        std::fs::rename(&new, &file)?;
-        let address = (Ipv4Addr::LOCALHOST, gateway.address.port()).into();
-        times.push(served_after(address, &path, LOOK)?);
+        gateway.mesh.describe("edited.yaml", &route("edited", &path))?;
+        times.push(served_after(gateway.address, &path, LOOK)?);
     }
     let percentiles = percentiles(times);
     say(&format!("{EDITS} edits beside {routes} routes: {percentiles}, looked at every {LOOK:?}"));

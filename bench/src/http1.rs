@@ -5,11 +5,11 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::mesh::{EDGE, free_port};
+use crate::mesh::{EDGE, LocalMesh, free_port, wait_for};
 use crate::{load, say};
 
 /// Connections that are kept alive.
@@ -30,7 +30,7 @@ impl Drop for Running {
 /// A contestant: its name, its process, where it listens.
 struct Contestant {
     name: &'static str,
-    running: Running,
+    pid: u32,
     address: SocketAddr,
     ratios: Vec<f64>,
 }
@@ -39,10 +39,15 @@ struct Contestant {
 pub(crate) fn run(binary: &Path) -> io::Result<()> {
     let (_origin, origin) = spawn_self(&["origin"], "1")?;
     let (relay, relay_at) = spawn_self(&["relay", &origin.to_string()], "0")?;
-    let (mesh, mesh_at) = Gateway::start(&[], binary, origin)?.into_parts();
+    let gateway = Gateway::start(&[], binary, origin)?;
     let mut all = [
-        Contestant { name: "relay", running: relay, address: relay_at, ratios: Vec::new() },
-        Contestant { name: "mesh gateway", running: mesh, address: mesh_at, ratios: Vec::new() },
+        Contestant { name: "relay", pid: relay.0.id(), address: relay_at, ratios: Vec::new() },
+        Contestant {
+            name: "mesh gateway",
+            pid: gateway.mesh.id(),
+            address: gateway.address,
+            ratios: Vec::new(),
+        },
     ];
     say(&format!(
         "load {:?}, {CONNECTIONS} connections, {ROUNDS} rounds of {ROUND:?}",
@@ -69,9 +74,9 @@ fn round_of(all: &mut [Contestant], round: usize) -> io::Result<()> {
     let mut costs = vec![0.0; count];
     for step in 0..count {
         let at = (step + round) % count;
-        let before = cpu_seconds(all[at].running.0.id())?;
+        let before = cpu_seconds(all[at].pid)?;
         let answers = load::run(all[at].address, CONNECTIONS, ROUND)?;
-        costs[at] = (cpu_seconds(all[at].running.0.id())? - before) / answers as f64 * 1e6;
+        costs[at] = (cpu_seconds(all[at].pid)? - before) / answers as f64 * 1e6;
     }
     let line: Vec<_> = all.iter().zip(&costs).map(|(c, cost)| format!("{} {cost:.1} us", c.name)).collect();
     say(&format!("round {round}: {}", line.join(", ")));
@@ -111,40 +116,25 @@ pub(crate) fn spawn_origin() -> io::Result<(impl Drop, SocketAddr)> {
 
 /// A local mesh whose gateway forwards to an origin, described by the objects that users write; on core 0.
 pub(crate) struct Gateway {
-    /// Its files.
-    pub(crate) folder: PathBuf,
+    /// Its processes and files.
+    pub(crate) mesh: LocalMesh,
     /// Its listener.
     pub(crate) address: SocketAddr,
-    /// Its process.
-    pub(crate) running: Running,
 }
 
 impl Gateway {
     /// Starts one, under these words of another program if there are any, and waits until it answers.
     pub(crate) fn start(under: &[&str], binary: &Path, origin: SocketAddr) -> io::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("mesh-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
         let port = free_port()?;
         let origin = OBJECTS.replace("ORIGIN", &origin.port().to_string());
         let objects = format!("{}{origin}", EDGE.replace("LISTEN", &port.to_string()));
-        std::fs::write(folder.join("mesh.yaml"), objects)?;
         let mut command = Command::new("taskset");
-        command.args(["-c", "0"]).args(under).arg(binary).args(["up", "--capture", "ports"]).arg(&folder);
-        let running = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+        command.args(["-c", "0"]).args(under).arg(binary).args(["up", "--capture", "ports"]);
+        let mesh = LocalMesh::start("gateway", command, &[("mesh.yaml", &objects)])?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        for _ in 0..2400 {
-            if load::requests(address, 1, 1).is_ok() {
-                std::thread::park_timeout(Duration::from_millis(500));
-                return Ok(Self { folder, address, running });
-            }
-            std::thread::park_timeout(Duration::from_millis(25));
-        }
-        Err(io::Error::other("the gateway did not answer within a minute"))
-    }
-
-    /// Its process, for as long as the benchmark wants it.
-    fn into_parts(self) -> (Running, SocketAddr) {
-        (self.running, self.address)
+        wait_for("the gateway", || load::requests(address, 1, 1).is_ok())?;
+        std::thread::park_timeout(Duration::from_millis(500));
+        Ok(Self { mesh, address })
     }
 }
 

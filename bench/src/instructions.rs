@@ -4,8 +4,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use crate::http1::{CONNECTIONS, Gateway, spawn_origin};
 use crate::{load, say};
 
@@ -29,11 +27,10 @@ fn counted(binary: &Path, requests: u64) -> io::Result<(u64, PathBuf)> {
     let profile =
         std::env::temp_dir().join(format!("mesh-bench-{}-{requests}.callgrind", std::process::id()));
     let out = format!("--callgrind-out-file={}", profile.display());
-    let mut gateway = Gateway::start(&["valgrind", "-q", "--tool=callgrind", &out], binary, origin)?;
+    let gateway = Gateway::start(&["valgrind", "-q", "--tool=callgrind", &out], binary, origin)?;
     load::requests(gateway.address, CONNECTIONS, requests)?;
-    let pid = Pid::from_child(&gateway.running.0);
-    kill_process(pid, Signal::INT)?;
-    gateway.running.0.wait()?;
+    // Its end writes the profile.
+    drop(gateway);
     let text = std::fs::read_to_string(&profile)?;
     let total = text.lines().rev().find_map(|line| line.strip_prefix("totals: "));
     let total = total.and_then(|total| total.trim().parse().ok());
