@@ -168,10 +168,22 @@ pub(crate) fn definitions(place: &Place, folder: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// When no such cluster runs.
 pub(crate) fn inside(place: &Place) -> anyhow::Result<Command> {
-    let first = place
-        .first_process()
-        .with_context(|| format!("no cluster `{}` runs: make cluster-up", place.name))?;
+    let first = first_process(place)?;
     Ok(command("nsenter", &[&format!("--net=/proc/{first}/ns/net"), "--"]))
+}
+
+/// A program of this machine that sees what programs of the node see, such as the networks of its pods.
+///
+/// # Errors
+/// When no such cluster runs.
+pub(crate) fn on_node(place: &Place) -> anyhow::Result<Command> {
+    let first = first_process(place)?;
+    let enter = |option: &str, kind: &str| format!("--{option}=/proc/{first}/ns/{kind}");
+    Ok(command("nsenter", &[&enter("net", "net"), &enter("mount", "mnt"), "--"]))
+}
+
+fn first_process(place: &Place) -> anyhow::Result<i32> {
+    place.first_process().with_context(|| format!("no cluster `{}` runs: make cluster-up", place.name))
 }
 
 /// `kubectl` for the person at the terminal.

@@ -15,6 +15,7 @@ mod images;
 mod install;
 mod load;
 mod meshed;
+mod names;
 mod oci;
 mod step;
 mod streams;
@@ -50,6 +51,8 @@ const USAGE: &str = "usage: conformance TASK [OPTION...]
   features  each claimed feature is switched off once, and a test of it must fail then
             --name NAME, --only FEATURE,FEATURE
   meshed    what sidecars and policies do to pods of the running cluster; --name NAME, --node for the node's proxy
+  names     names in pods mean what the cluster's name server says, also when that one is away
+            --name NAME, --mode MODE (sidecar)
   workloads kinds of workloads that meshes are known to break: headless, speaking first, permissive, rolled
             --name NAME, --mode MODE (sidecar), --rollouts N (3), --rate N (100)
   upgrades  the node's proxy is replaced again and again under new connections and streams that stay
@@ -106,6 +109,7 @@ fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
         "load" => load::run(&Arguments::read(words, load::OPTIONS)?),
         "suite" => suite::quick(config, &Arguments::read(words, suite::OPTIONS)?),
         "meshed" => meshed::run(config, &Arguments::read(words, meshed::OPTIONS)?),
+        "names" => names::run(config, &Arguments::read(words, names::OPTIONS)?),
         "workloads" => workloads::run(config, &Arguments::read(words, workloads::OPTIONS)?),
         // A program of a trial, in the cluster's network.
         "cut" => cut::run(&Arguments::read(words, cut::OPTIONS)?),

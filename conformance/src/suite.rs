@@ -12,7 +12,7 @@ use crate::cluster::{self, Channel, Place, inside};
 use crate::config::Config;
 use crate::controller::{self, Names};
 use crate::images::Profile;
-use crate::{golang, meshed, say, tools, trials, upgrades, workloads};
+use crate::{golang, meshed, names, say, tools, trials, upgrades, workloads};
 
 mod events;
 pub(crate) mod features;
@@ -158,6 +158,7 @@ pub(crate) fn once(config: &Config) -> anyhow::Result<()> {
         for mode in ["sidecar", "node"] {
             let checked = workloads::check(config, &place, (mode, ROLLOUTS));
             others.push(checked.with_context(|| format!("workloads, mode {mode}")));
+            others.push(names::check(config, &place, mode).with_context(|| format!("names, mode {mode}")));
         }
         // The last one leaves a cluster that is not what it was.
         others.push(trials::all(&place, ""));

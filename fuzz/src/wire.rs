@@ -61,6 +61,7 @@ pub fn session(bytes: &[u8]) {
         workload: Arc::from("cart"),
         ready: true,
         zone: None,
+        hostname: None,
     });
     let sessions = Sessions::default();
     let visit = Visit::new(&session, (&cart, 80), &headers, UNIX_EPOCH, false);

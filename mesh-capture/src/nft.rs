@@ -61,14 +61,24 @@ pub struct Inbound {
     pub port: u16,
 }
 
+/// Questions for names (port 53, over UDP and TCP) that go to known servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// Where they are answered instead, on loopback addresses: answers go back through the translation from there, and
+    /// seem to come from the server.
+    pub port: u16,
+    /// The servers. A question to any other one is left alone: whoever asks there wants to know what that one says.
+    pub servers: Vec<IpAddr>,
+}
+
 /// All rules of one network namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     /// Where datagrams to a service go; the socket must be bound to a loopback address, so that answers go back
     /// through the translation and come from the service.
     pub datagrams: BTreeMap<SocketAddr, u16>,
-    /// Where queries for names (port 53) go, over UDP and TCP; the listener must be bound to a loopback address.
-    pub dns: Option<u16>,
+    /// What happens to questions for names; `None` leaves them alone.
+    pub names: Option<Names>,
     /// Whose outgoing connections are left alone.
     pub exempt: Exempt,
     /// What happens to incoming connections; `None` leaves them alone.
@@ -99,7 +109,7 @@ impl Rules {
         let datagrams = BTreeMap::new();
         Self {
             datagrams,
-            dns: None,
+            names: None,
             exempt,
             inbound: None,
             only_new: false,
@@ -121,11 +131,17 @@ impl Rules {
         Self { only_new: true, table: NODE_TABLE, ..Self::pod(Exempt::Mark(mark), outbound, inbound) }
     }
 
+    /// The same, which also takes questions for names.
+    #[must_use]
+    pub fn with_names(self, names: Option<Names>) -> Self {
+        Self { names, ..self }
+    }
+
     fn pod(exempt: Exempt, outbound: u16, inbound: Inbound) -> Self {
         let (datagrams, inbound) = (BTreeMap::new(), Some(inbound));
         Self {
             datagrams,
-            dns: None,
+            names: None,
             exempt,
             inbound,
             only_new: false,
@@ -162,10 +178,7 @@ impl Rules {
 
     fn outbound_rules(&self) -> Vec<Rule> {
         let mut rules = self.exempt.rules();
-        if let Some(port) = self.dns {
-            rules.push(Rule::default().udp().port(53).redirect(port));
-            rules.push(Rule::default().tcp().port(53).redirect(port));
-        }
+        rules.extend(self.names.iter().flat_map(Names::rules));
         rules.extend(self.datagrams.iter().map(|(service, port)| {
             let whole = if service.is_ipv4() { 32 } else { 128 };
             Rule::default().destination(service.ip(), whole).udp().port(service.port()).redirect(*port)
@@ -190,6 +203,15 @@ impl Exempt {
                 vec![Rule::default().user(*user).leave(), Rule::default().leaves_by_loopback().leave()]
             }
         }
+    }
+}
+
+impl Names {
+    fn rules(&self) -> impl Iterator<Item = Rule> {
+        self.servers.iter().flat_map(|server| {
+            let to_it = || Rule::default().destination(*server, if server.is_ipv4() { 32 } else { 128 });
+            [to_it().udp(), to_it().tcp()].map(|rule| rule.port(53).redirect(self.port))
+        })
     }
 }
 

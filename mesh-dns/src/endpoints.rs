@@ -67,5 +67,12 @@ fn key(service: &Service, port: u16, transport: Transport) -> ResourceKey {
 
 fn endpoint(service: &Service, address: IpAddr, port: u16) -> Endpoint {
     let workload = service.hostname.clone().unwrap_or_else(|| Arc::clone(&service.name.name));
-    Endpoint { address: SocketAddr::new(address, port), identity: None, workload, ready: true, zone: None }
+    Endpoint {
+        address: SocketAddr::new(address, port),
+        identity: None,
+        workload,
+        ready: true,
+        zone: None,
+        hostname: None,
+    }
 }

@@ -11,13 +11,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 use crate::message::{Answer, Family, NameError, Question, UDP_SIZE};
+use crate::settings::{SYSTEM, Settings};
 
 /// The port of name servers.
 const PORT: u16 = 53;
-/// Where the system names its servers.
-const SYSTEM: &str = "/etc/resolv.conf";
-/// Most servers that are asked, as many as system resolvers take.
-const SERVERS: usize = 3;
 /// How often every server is asked.
 const ROUNDS: usize = 2;
 /// How long one server may take.
@@ -95,7 +92,7 @@ impl Resolver {
             Servers::System(path) => {
                 let text = std::fs::read_to_string(path);
                 let text = text.map_err(|e| LookupError::Failed(format!("{}: {e}", path.display())))?;
-                Ok(servers_of(&text))
+                Ok(Settings::parse(&text).servers)
             }
         }
     }
@@ -103,7 +100,7 @@ impl Resolver {
     async fn of_family(&self, name: &str, family: Family) -> Result<Answer, LookupError> {
         let servers = self.servers()?;
         let mut last = String::from("there is none");
-        for server in std::iter::repeat_n(servers.iter().take(SERVERS), ROUNDS).flatten() {
+        for server in std::iter::repeat_n(servers.iter(), ROUNDS).flatten() {
             let id = u16::from_be_bytes(mesh_rt::random::secure());
             let question = Question::new(id, name, family)?;
             match tokio::time::timeout(PATIENCE, ask(*server, &question)).await {
@@ -148,13 +145,6 @@ impl Lookup for Resolver {
         addresses.truncate(ADDRESSES);
         Ok(Found { addresses, ttl: Duration::from_secs(ttl.into()) })
     }
-}
-
-/// The servers that a `resolv.conf` names.
-fn servers_of(text: &str) -> Vec<SocketAddr> {
-    let servers = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
-    let addresses = servers.filter_map(|address| address.trim().parse::<IpAddr>().ok());
-    addresses.take(SERVERS).map(|address| SocketAddr::new(address, PORT)).collect()
 }
 
 /// Addresses that mean another host for everybody, or none.
@@ -215,14 +205,6 @@ async fn ask_whole(server: SocketAddr, question: &Question) -> io::Result<Answer
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn servers_are_read_as_system_resolvers_do() {
-        let text = "# first\nsearch a.example\nnameserver 192.0.2.1\n nameserver\t2001:db8::1 \nnameserver fe80::1%eth0\n\
-                    options ndots:5\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n";
-        let found: Vec<String> = servers_of(text).iter().map(ToString::to_string).collect();
-        assert_eq!(found, ["192.0.2.1:53", "[2001:db8::1]:53", "192.0.2.2:53"]);
-    }
 
     #[test]
     fn addresses_of_the_own_host_and_link_are_local() {

@@ -40,8 +40,12 @@ pub const HEALTH_PORT: u16 = 15_020;
 pub const OUTBOUND_PORT: u16 = 15_001;
 /// Where a sidecar takes what comes for its application.
 pub const INBOUND_PORT: u16 = 15_006;
+/// Where a sidecar takes what its application asks about names.
+pub const NAMES_PORT: u16 = 15_053;
+/// The annotation of a pod whose questions for names go to the cluster's servers as without a mesh: `none`.
+pub const DNS: &str = "mesh.io/dns";
 /// Ports of the sidecar in the pod's network.
-const PORTS: [u16; 4] = [15_000, OUTBOUND_PORT, INBOUND_PORT, HEALTH_PORT];
+const PORTS: [u16; 5] = [15_000, OUTBOUND_PORT, INBOUND_PORT, HEALTH_PORT, NAMES_PORT];
 
 /// What holds for all sidecars of a control plane.
 #[derive(Debug, Clone)]
@@ -107,9 +111,34 @@ pub fn decide(pod: &Value, namespace: &TextMap, settings: &Injection) -> Decisio
     if let Some(why) = refusal(spec, namespace) {
         return Decision::Refuse(why);
     }
-    match workload_api::socket(pod) {
+    let wishes = workload_api::socket(pod).and_then(|socket| Ok((socket, is_wanted(pod, DNS)?)));
+    match wishes {
         Err(why) => Decision::Refuse(why),
-        Ok(socket) => Decision::Inject(Box::new(inject(pod, settings, socket.as_deref()))),
+        Ok((socket, names)) => {
+            let wishes = Wishes { socket: socket.as_deref(), names: names.then_some(NAMES_PORT) };
+            Decision::Inject(Box::new(inject(pod, settings, wishes)))
+        }
+    }
+}
+
+/// What a pod wants of its sidecar beside the mesh.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wishes<'p> {
+    /// Where applications get identities of their own.
+    pub(crate) socket: Option<&'p str>,
+    /// Where questions for names are taken.
+    pub(crate) names: Option<u16>,
+}
+
+/// Whether a pod wants something of its sidecar that an annotation may say `none` to.
+///
+/// # Errors
+/// The annotation says something unknown: a misspelt `none` must not pass for a wish.
+pub(crate) fn is_wanted(pod: &Value, annotation: &str) -> Result<bool, String> {
+    match &pod["metadata"]["annotations"][annotation] {
+        Value::Null => Ok(true),
+        Value::String(word) if word == "none" => Ok(false),
+        other => Err(format!("the annotation {annotation} is {other}; the only value is none")),
     }
 }
 
@@ -191,8 +220,8 @@ pub(crate) fn containers(spec: &Value) -> impl Iterator<Item = &Value> {
     ["initContainers", "containers"].into_iter().flat_map(|list| spec[list].as_array().into_iter().flatten())
 }
 
-/// The pod with its sidecar, which serves applications at this socket.
-fn inject(pod: &Value, settings: &Injection, socket: Option<&str>) -> Value {
+/// The pod with its sidecar.
+fn inject(pod: &Value, settings: &Injection, wishes: Wishes<'_>) -> Value {
     let mut pod = pod.clone();
     pod["metadata"]["annotations"][INJECTED] = json!(settings.revision);
     let spec = &mut pod["spec"];
@@ -201,18 +230,18 @@ fn inject(pod: &Value, settings: &Injection, socket: Option<&str>) -> Value {
         let all = spec[list].as_array_mut().into_iter().flatten();
         for container in all {
             probes::redirect(container, &mut asked);
-            if socket.is_some() {
+            if wishes.socket.is_some() {
                 workload_api::offer(container);
             }
         }
     }
     let later = spec["initContainers"].as_array_mut().map(std::mem::take).unwrap_or_default();
     // The first to start: every other container, init containers too, finds its network captured and served.
-    let first = [container::init(settings), container::proxy(settings, asked, socket)];
+    let first = [container::init(settings, wishes), container::proxy(settings, asked, wishes)];
     spec["initContainers"] = first.into_iter().chain(later).collect();
     let mut volumes = spec["volumes"].as_array_mut().map(std::mem::take).unwrap_or_default();
     volumes.extend(container::volumes());
-    volumes.extend(socket.map(|_| workload_api::volume()));
+    volumes.extend(wishes.socket.map(|_| workload_api::volume()));
     spec["volumes"] = volumes.into();
     pod
 }

@@ -130,6 +130,9 @@ pub struct Endpoint {
     /// Where it is, for locality (`topology.kubernetes.io/zone`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<Arc<str>>,
+    /// Its own name below that of its service in DNS, such as that of a replica with an identity of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<Arc<str>>,
 }
 
 /// At most [`MAX_CHUNK`] endpoints of one service port.

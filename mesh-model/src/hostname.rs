@@ -105,6 +105,15 @@ impl FromStr for HostPattern {
     }
 }
 
+/// Whether a text is one label of a host's name, in lower case (RFC 1123, section 2.1).
+pub fn is_label(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&text.len())
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+        && text.bytes().all(plain)
+}
+
 /// Checks a lower-case DNS name (RFC 1123; underscores are taken, as SRV-like names use them).
 fn check(name: &str) -> Result<(), HostnameError> {
     if name.is_empty() || name.len() > 253 {

@@ -14,7 +14,10 @@ use serde::de::DeserializeOwned;
 use crate::admin::Probes;
 use crate::control::{Control, ControlOptions, ControllerAddress};
 use crate::drain::DrainTimes;
-use crate::proxy::{BindPorts, GatewayOptions, InboundListener, Listen, OutboundListener, ProxyOptions};
+use crate::names::{Settings, name_server};
+use crate::proxy::{
+    BindPorts, GatewayOptions, InboundListener, Listen, NamesListener, OutboundListener, ProxyOptions,
+};
 use crate::role::HEALTH_PORT;
 use crate::role::inbound::{InboundPort, Plaintext};
 use crate::role::outbound::{Destination, OutboundPort, Unknown};
@@ -140,6 +143,9 @@ pub struct Sidecar {
     /// Refuses destinations that the mesh does not know.
     #[serde(default)]
     pub deny_unknown: bool,
+    /// The loopback port to which the application's questions for names must be redirected; without it they are not
+    /// answered here, nor are they in a pod whose `resolv.conf` names no cluster.
+    pub names: Option<u16>,
 }
 
 /// An inbound listener.
@@ -297,6 +303,12 @@ impl Config {
             ports: if gateway.privileged_ports { BindPorts::AsWritten } else { BindPorts::Unprivileged },
         });
         if let Some(sidecar) = &self.sidecar {
+            let settings = sidecar.names.map(|port| (port, Settings::of_system().unwrap_or_default()));
+            let server = |(port, settings): (u16, Settings)| {
+                let server = name_server(control.mesh.clone(), &settings, None, &options.telemetry)?;
+                Some(NamesListener::of_pod(&server, &settings, port))
+            };
+            options.names = settings.and_then(server).unwrap_or_default();
             options.inbound = sidecar.inbound.iter().map(|inbound| sidecar.inbound(inbound)).collect();
             options.outbound = sidecar.outbound.iter().map(|outbound| sidecar.outbound(outbound)).collect();
         }

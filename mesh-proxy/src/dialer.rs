@@ -19,7 +19,6 @@ use mesh_model::{ResourceKey, SpiffeId};
 use mesh_rt::SharedClock;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio_rustls::TlsConnector;
 
@@ -214,7 +213,7 @@ impl Dialer {
 async fn connect(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpStream> {
     let Some(mark) = mark else { return TcpStream::connect(address).await };
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    SockRef::from(&socket).set_mark(mark)?;
+    mesh_rt::net::mark(&socket, mark)?;
     socket.connect(address).await
 }
 

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use mesh_proxy::admin::{Admin, Surface, serve};
-use mesh_proxy::capture::nft::{Inbound, Rules};
+use mesh_proxy::capture::nft::{Inbound, Names, Rules};
 use mesh_proxy::config::Config;
 use mesh_proxy::control::{Control, applications};
+use mesh_proxy::names::Settings;
 use mesh_proxy::proxy::Proxy;
 use mesh_rt::ending::Ending;
 
@@ -52,6 +53,9 @@ struct Init {
     /// A port at which what comes in is left alone; may be repeated.
     #[arg(long, value_name = "PORT")]
     open: Vec<u16>,
+    /// Where the proxy takes questions for names that go to the servers of /etc/resolv.conf, if that names a cluster.
+    #[arg(long, value_name = "PORT")]
+    names: Option<u16>,
 }
 
 #[expect(clippy::print_stderr, reason = "the last words of a command line program")]
@@ -70,7 +74,11 @@ fn main() -> ExitCode {
 
 fn init(init: &Init) -> anyhow::Result<()> {
     let inbound = Inbound { exempt: init.open.clone(), probes: Vec::new(), port: init.inbound };
-    Rules::sidecar(init.user, init.outbound, inbound).apply().context("the redirect rules cannot be set")
+    let settings = Settings::of_system().unwrap_or_default();
+    let servers = settings.servers.iter().map(std::net::SocketAddr::ip).collect();
+    let names = init.names.filter(|_| settings.is_of_cluster()).map(|port| Names { port, servers });
+    let rules = Rules::sidecar(init.user, init.outbound, inbound).with_names(names);
+    rules.apply().context("the redirect rules cannot be set")
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {

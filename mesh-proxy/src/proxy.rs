@@ -18,7 +18,8 @@ use crate::tls::MeshTls;
 use crate::worker::{Worker, WorkerParts};
 
 pub use options::{
-    BindPorts, GatewayOptions, InboundListener, Listen, Network, OutboundListener, ProxyOptions,
+    BindPorts, GatewayOptions, InboundListener, Listen, NamesListener, Network, OutboundListener,
+    ProxyOptions,
 };
 use ports::Ports;
 
@@ -34,6 +35,8 @@ pub enum ListenerId {
     },
     /// An inbound listener, in the order in which they were opened.
     Inbound(usize),
+    /// A listener for questions about names, in the order in which they were opened.
+    Names(usize),
     /// An outbound listener, in the order in which they were opened.
     Outbound(usize),
 }
@@ -88,6 +91,9 @@ impl Proxy {
         }
         for listener in options.outbound {
             let _ = ports.open_outbound(listener);
+        }
+        for listener in options.names {
+            let _ = ports.open_names(listener);
         }
         ports.reconcile(&options.mesh.current());
         let ports = Arc::new(ports);

@@ -13,9 +13,10 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::dialer::{DialApplication, Dialer, DialerParts};
-use crate::drain::Signal;
+use crate::drain::{Phase, Signal};
 use crate::http::{Limits, Parts, Stack};
 use crate::layers::budget::Budgets;
+use crate::names::NameServer;
 use crate::proxy::Network;
 use crate::role::gateway::{self, GatewayPort};
 use crate::role::inbound::{self, InboundPort};
@@ -51,6 +52,15 @@ pub(crate) enum Serve {
     Outbound(Arc<OutboundPort>),
 }
 
+/// What a listener is for.
+#[derive(Debug, Clone)]
+pub(crate) enum Work {
+    /// Questions for names.
+    Names(Arc<NameServer>),
+    /// Connections and datagrams of the mesh.
+    Traffic(Serve),
+}
+
 /// A socket that is open already.
 #[derive(Debug)]
 pub(crate) enum Socket {
@@ -62,7 +72,7 @@ pub(crate) enum Socket {
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) socket: Socket,
-    pub(crate) serve: Serve,
+    pub(crate) work: Work,
     pub(crate) drain: Signal,
 }
 
@@ -110,19 +120,32 @@ async fn serve(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Opening
     let admission = Admission::new(parts.connections);
     let cx = Rc::new(context(parts));
     while let Some(opening) = commands.recv().await {
-        let Opening { socket, serve, drain } = opening;
-        match socket {
-            Socket::Tcp(listener) => {
+        let Opening { socket, work, drain } = opening;
+        match (socket, work) {
+            (Socket::Tcp(listener), Work::Traffic(serve)) => {
                 let Ok(listener) = TcpListener::from_std(listener) else { continue };
                 let with = Accepting { admission: admission.clone(), drain };
                 tokio::task::spawn_local(tcp(Rc::clone(&cx), listener, with, serve));
             }
-            Socket::Udp(socket) => {
+            (Socket::Udp(socket), Work::Traffic(serve)) => {
                 let Ok(socket) = UdpSocket::from_std(socket) else { continue };
                 tokio::task::spawn_local(datagrams::serve(Rc::clone(&cx), socket, serve, drain));
             }
+            // Whatever still drains may ask for names.
+            (Socket::Tcp(listener), Work::Names(server)) => {
+                let Ok(listener) = TcpListener::from_std(listener) else { continue };
+                tokio::task::spawn_local(server.connections(listener, stopped(drain)));
+            }
+            (Socket::Udp(socket), Work::Names(server)) => {
+                let Ok(socket) = UdpSocket::from_std(socket) else { continue };
+                tokio::task::spawn_local(server.datagrams(socket, stopped(drain)));
+            }
         }
     }
+}
+
+async fn stopped(drain: Signal) {
+    drain.reached(Phase::Stopped).await;
 }
 
 fn context(parts: WorkerParts) -> Context {

@@ -49,6 +49,14 @@ fn bound(address: SocketAddr, kind: Type, protocol: Protocol, shared: bool) -> i
     Ok(socket)
 }
 
+/// Gives all packets of a socket a firewall mark. Needs NET_ADMIN.
+///
+/// # Errors
+/// The privilege is missing.
+pub fn mark(socket: &impl std::os::fd::AsFd, mark: u32) -> io::Result<()> {
+    socket2::SockRef::from(socket).set_mark(mark)
+}
+
 /// Where the client of a redirected connection wanted to go (`SO_ORIGINAL_DST`), IPv4 first.
 /// `None` when the connection was not redirected.
 pub fn original_destination(stream: &impl std::os::fd::AsFd) -> Option<SocketAddr> {

@@ -66,6 +66,11 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
 /// The counters of a proxy, shared by its workers.
 #[derive(Debug)]
 pub struct Metrics {
@@ -75,6 +80,7 @@ pub struct Metrics {
     others: WorkerSeries,
     flows: Arc<Flows>,
     refused: Family<ReasonLabels, Counter>,
+    questions: Family<OutcomeLabels, Counter>,
     /// Downstream connections that are open.
     pub connections: Gauge,
     /// Upstream connections that had to be opened because none was idle.
@@ -100,6 +106,7 @@ impl Default for Metrics {
             requests,
             flows: Arc::default(),
             refused: Family::default(),
+            questions: Family::default(),
             connections: Gauge::default(),
             upstream_connects: Counter::default(),
             mirrors_dropped: Counter::default(),
@@ -122,6 +129,11 @@ impl Metrics {
             "connections_refused",
             "Connections refused before any request",
             self.refused.clone(),
+        );
+        registry.register(
+            "dns_questions",
+            "Questions for names, by what became of them",
+            self.questions.clone(),
         );
         registry.register("connections_open", "Open downstream connections", self.connections.clone());
         registry.register("upstream_connects", "Upstream connections opened", self.upstream_connects.clone());
@@ -171,6 +183,11 @@ impl Metrics {
     /// Counts a connection that was refused before any request.
     pub fn refuse(&self, reason: Reason) {
         self.refused.get_or_create(&ReasonLabels { reason: reason.as_str() }).inc();
+    }
+
+    /// Counts a question for a name by what became of it.
+    pub fn question(&self, outcome: &'static str) {
+        self.questions.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// How many series of requests there are.

@@ -12,6 +12,7 @@ use crate::{say, step};
 /// Programs that tests call, with the Debian package that brings each.
 const PROGRAMS: &[(&str, &str)] = &[
     ("curl", "curl"),
+    ("dig", "bind9-dnsutils"),
     ("h2load", "nghttp2-client"),
     ("ip", "iproute2"),
     ("nft", "nftables"),

@@ -16,7 +16,7 @@ fn words(bytes: &[u8]) -> String {
 fn a_batch_is_these_bytes() {
     let rules = Rules {
         datagrams: BTreeMap::new(),
-        dns: None,
+        names: None,
         exempt: Exempt::User(1337),
         inbound: None,
         only_new: false,

@@ -34,6 +34,7 @@ fn endpoints(last: &[u8]) -> Arc<[Endpoint]> {
         workload: format!("cart-{n}").into(),
         ready: true,
         zone: None,
+        hostname: None,
     };
     last.iter().map(endpoint).collect()
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{HEALTH_PORT, INBOUND_PORT, INIT, Injection, OUTBOUND_PORT, USER, workload_api};
+use super::{HEALTH_PORT, INBOUND_PORT, INIT, Injection, OUTBOUND_PORT, USER, Wishes, workload_api};
 use crate::pods::SIDECAR;
 use mesh_provision::{AUDIENCE, ROOTS, ROOTS_FILE, ROOTS_KEY, STATE_FOLDER, TOKEN_FILE};
 
@@ -11,17 +11,19 @@ const DEADLINE: u32 = 5;
 
 /// Sets the redirect rules and ends: the only one with a capability, and root because the runtime gives capabilities
 /// to nobody else.
-pub(super) fn init(settings: &Injection) -> Value {
+pub(super) fn init(settings: &Injection, wishes: Wishes<'_>) -> Value {
+    let mut arguments = vec![
+        "init".to_owned(),
+        format!("--user={USER}"),
+        format!("--outbound={OUTBOUND_PORT}"),
+        format!("--inbound={INBOUND_PORT}"),
+        format!("--open={HEALTH_PORT}"),
+    ];
+    arguments.extend(wishes.names.map(|port| format!("--names={port}")));
     json!({
         "name": INIT,
         "image": settings.image,
-        "args": [
-            "init",
-            format!("--user={USER}"),
-            format!("--outbound={OUTBOUND_PORT}"),
-            format!("--inbound={INBOUND_PORT}"),
-            format!("--open={HEALTH_PORT}"),
-        ],
+        "args": arguments,
         "resources": resources(),
         "securityContext": {
             "allowPrivilegeEscalation": false,
@@ -36,14 +38,14 @@ pub(super) fn init(settings: &Injection) -> Value {
 }
 
 /// The proxy, which starts before the application and ends after it, with the questions that it asks for the kubelet
-/// and the socket at which it serves applications.
-pub(super) fn proxy(settings: &Injection, probes: Map<String, Value>, socket: Option<&str>) -> Value {
+/// and what the pod wants of it.
+pub(super) fn proxy(settings: &Injection, probes: Map<String, Value>, wishes: Wishes<'_>) -> Value {
     let mut mounts = vec![
         json!({ "name": "mesh-roots", "mountPath": folder(ROOTS_FILE), "readOnly": true }),
         json!({ "name": "mesh-state", "mountPath": folder(STATE_FOLDER) }),
         json!({ "name": "mesh-token", "mountPath": folder(TOKEN_FILE), "readOnly": true }),
     ];
-    mounts.extend(socket.map(|_| workload_api::mount()));
+    mounts.extend(wishes.socket.map(|_| workload_api::mount()));
     let field =
         |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
     let probe = |path: &str, period: u32, failures: u32| {
@@ -59,7 +61,7 @@ pub(super) fn proxy(settings: &Injection, probes: Map<String, Value>, socket: Op
         "image": settings.image,
         "restartPolicy": "Always",
         // The kubelet puts the variables in.
-        "args": ["--config-text", config(settings, probes, socket).to_string()],
+        "args": ["--config-text", config(settings, probes, wishes).to_string()],
         "env": [
             field("POD_NAME", "metadata.name"),
             field("POD_NAMESPACE", "metadata.namespace"),
@@ -96,7 +98,7 @@ pub(super) fn volumes() -> [Value; 3] {
     ]
 }
 
-fn config(settings: &Injection, probes: Map<String, Value>, socket: Option<&str>) -> Value {
+fn config(settings: &Injection, probes: Map<String, Value>, wishes: Wishes<'_>) -> Value {
     let domain = &settings.trust_domain;
     json!({
         "name": "$(POD_NAME).$(POD_NAMESPACE)",
@@ -115,9 +117,10 @@ fn config(settings: &Injection, probes: Map<String, Value>, socket: Option<&str>
             "name": "$(POD_NAME)",
             "inbound": [{ "listen": format!("[::]:{INBOUND_PORT}") }],
             "outbound": [{ "listen": format!("[::]:{OUTBOUND_PORT}") }],
+            "names": wishes.names,
         },
         "probes": probes,
-        "workloadApi": socket,
+        "workloadApi": wishes.socket,
         // The application has ended before, so nobody is to be warned.
         "drain": { "lameDuckSeconds": 0, "deadlineSeconds": DEADLINE },
     })

@@ -18,13 +18,9 @@ const VARIABLE: &str = "SPIFFE_ENDPOINT_SOCKET";
 /// Where the sidecar serves; `None` when the pod wants none of it.
 ///
 /// # Errors
-/// When the annotation says something unknown: a misspelt `none` must not give an identity away.
+/// When the annotation says something unknown.
 pub(super) fn socket(pod: &Value) -> Result<Option<String>, String> {
-    match &pod["metadata"]["annotations"][WORKLOAD_API] {
-        Value::Null => Ok(Some(format!("{FOLDER}/{SOCKET}"))),
-        Value::String(word) if word == "none" => Ok(None),
-        other => Err(format!("the annotation {WORKLOAD_API} is {other}; the only value is none")),
-    }
+    Ok(super::is_wanted(pod, WORKLOAD_API)?.then(|| format!("{FOLDER}/{SOCKET}")))
 }
 
 /// Lets a container of the application open the socket, and tells it where it is unless it knows better. The mount is

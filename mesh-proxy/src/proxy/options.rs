@@ -14,6 +14,7 @@ use crate::capture::Namespace;
 use crate::dialer::{DialApplication, SameNetwork};
 use crate::drain::DrainTimes;
 use crate::http::Limits;
+use crate::names::{NameServer, Settings};
 use crate::role::Times;
 use crate::role::inbound::InboundPort;
 use crate::role::outbound::OutboundPort;
@@ -84,6 +85,28 @@ pub struct OutboundListener {
     pub port: OutboundPort,
 }
 
+/// A listener for what applications ask about names.
+#[derive(Debug)]
+pub struct NamesListener {
+    /// Where.
+    pub listen: Listen,
+    /// Who answers.
+    pub server: Arc<NameServer>,
+}
+
+impl NamesListener {
+    /// Those of a pod: over UDP and TCP, on the loopback addresses of the families in which its servers are asked.
+    pub fn of_pod(server: &Arc<NameServer>, settings: &Settings, port: u16) -> Vec<Self> {
+        let at = |address: IpAddr| {
+            [Transport::Udp, Transport::Tcp].map(|transport| Self {
+                listen: Listen::At(transport, SocketAddr::new(address, port)),
+                server: Arc::clone(server),
+            })
+        };
+        settings.loopbacks().into_iter().flat_map(at).collect()
+    }
+}
+
 /// A network namespace that is not the process's own, in which a proxy works.
 #[derive(Debug, Clone)]
 pub struct Network {
@@ -129,6 +152,8 @@ pub struct ProxyOptions {
     pub inbound: Vec<InboundListener>,
     /// The applications it stands behind.
     pub outbound: Vec<OutboundListener>,
+    /// Where it answers questions for names.
+    pub names: Vec<NamesListener>,
 }
 
 impl ProxyOptions {
@@ -152,6 +177,7 @@ impl ProxyOptions {
             gateway: None,
             inbound: Vec::new(),
             outbound: Vec::new(),
+            names: Vec::new(),
         }
     }
 

@@ -12,10 +12,10 @@ use mesh_rt::net::{bind_udp, listen_tcp};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::ListenerId;
-use super::options::{BindPorts, GatewayOptions, InboundListener, Listen, OutboundListener};
+use super::options::{BindPorts, GatewayOptions, InboundListener, Listen, NamesListener, OutboundListener};
 use crate::drain::{Drain, Signal};
 use crate::role::gateway::GatewayPort;
-use crate::worker::{Opening, Serve, Socket, Worker};
+use crate::worker::{Opening, Serve, Socket, Work, Worker};
 
 /// The listeners of a proxy and the workers that serve them.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ struct State {
     open: BTreeMap<ListenerId, Open>,
     failed: BTreeMap<ListenerId, Finding>,
     inbound: usize,
+    names: usize,
     outbound: usize,
 }
 
@@ -77,7 +78,7 @@ impl Ports {
         state.inbound += 1;
         let source = SourceRef::new("Workload", listener.port.workload.clone(), Origin::Builtin);
         let serve = Serve::Inbound(Arc::new(listener.port));
-        self.open(&mut state, id, (listener.listen, serve), &source)
+        self.open(&mut state, id, (listener.listen, Work::Traffic(serve)), &source)
     }
 
     pub(super) fn open_outbound(
@@ -90,7 +91,18 @@ impl Ports {
         let name = ObjectName::new(Arc::clone(&listener.port.namespace), "outbound");
         let source = SourceRef::new("Listener", name, Origin::Builtin);
         let serve = Serve::Outbound(Arc::new(listener.port));
-        self.open(&mut state, id, (listener.listen, serve), &source)
+        self.open(&mut state, id, (listener.listen, Work::Traffic(serve)), &source)
+    }
+
+    pub(super) fn open_names(
+        &self,
+        listener: NamesListener,
+    ) -> Result<(ListenerId, SocketAddr), Box<Finding>> {
+        let mut state = self.state();
+        let id = ListenerId::Names(state.names);
+        state.names += 1;
+        let source = SourceRef::new("Listener", ObjectName::new("", "names"), Origin::Builtin);
+        self.open(&mut state, id, (listener.listen, Work::Names(listener.server)), &source)
     }
 
     pub(super) fn close(&self, id: ListenerId) {
@@ -132,7 +144,8 @@ impl Ports {
             }
             let listen = Listen::At(transport, SocketAddr::new(options.address, bound(options, &wanted, id)));
             let serve = Serve::Gateway(Arc::new(GatewayPort { gateway: options.gateway.clone(), port }));
-            if let Err(finding) = self.open(&mut state, id, (listen, serve), &listener.source) {
+            if let Err(finding) = self.open(&mut state, id, (listen, Work::Traffic(serve)), &listener.source)
+            {
                 tracing::warn!(%finding, "listener not opened");
             }
         }
@@ -154,7 +167,7 @@ impl Ports {
         &self,
         state: &mut State,
         id: ListenerId,
-        (listen, serve): (Listen, Serve),
+        (listen, work): (Listen, Work),
         source: &SourceRef,
     ) -> Result<(ListenerId, SocketAddr), Box<Finding>> {
         let wanted = if let Listen::At(_, address) = &listen { Some(*address) } else { None };
@@ -169,7 +182,7 @@ impl Ports {
         state.failed.remove(&id);
         let drain = Drain::default();
         for (worker, socket) in state.workers.iter().zip(sockets) {
-            worker.open(Opening { socket, serve: serve.clone(), drain: self.proxy.and(&drain) });
+            worker.open(Opening { socket, work: work.clone(), drain: self.proxy.and(&drain) });
         }
         state.open.insert(id, Open { address, drain });
         Ok((id, address))

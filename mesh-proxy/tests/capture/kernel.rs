@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use mesh_proxy::capture::nft::{self, Exempt, Inbound, Rules};
+use mesh_proxy::capture::nft::{self, Exempt, Inbound, Names, Rules};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::Case;
@@ -41,9 +41,10 @@ fn check(rules: &Rules, expected: &str) {
 }
 
 fn sidecar() {
+    let servers = vec![[10, 96, 0, 10].into(), "fd00::10".parse().unwrap()];
     let rules = Rules {
         datagrams: BTreeMap::new(),
-        dns: Some(15053),
+        names: Some(Names { port: 15053, servers }),
         exempt: Exempt::User(1337),
         inbound: Some(Inbound { exempt: vec![15020, 15021], probes: vec![], port: 15006 }),
         only_new: false,
@@ -60,8 +61,10 @@ table inet mesh {
 \t\ttype nat hook output priority -100; policy accept;
 \t\tmeta skuid 1337 return
 \t\toif \"lo\" return
-\t\tudp dport 53 redirect to :15053
-\t\ttcp dport 53 redirect to :15053
+\t\tip daddr 10.96.0.10 udp dport 53 redirect to :15053
+\t\tip daddr 10.96.0.10 tcp dport 53 redirect to :15053
+\t\tip6 daddr fd00::10 udp dport 53 redirect to :15053
+\t\tip6 daddr fd00::10 tcp dport 53 redirect to :15053
 \t\tmeta l4proto tcp redirect to :15001
 \t}
 
@@ -142,7 +145,7 @@ fn replaced() {
     let odd = Exempt::Prefixes(vec![([10, 32, 0, 0].into(), 11), ([0, 0, 0, 0].into(), 0)]);
     Rules {
         datagrams: BTreeMap::new(),
-        dns: None,
+        names: None,
         exempt: odd,
         inbound: None,
         only_new: false,

@@ -66,6 +66,7 @@ pub(crate) fn meshed(
         workload: object.into(),
         ready: true,
         zone: None,
+        hostname: None,
     };
     vec![
         Resource::Service(Arc::new(Service {

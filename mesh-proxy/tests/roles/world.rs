@@ -163,6 +163,7 @@ pub(crate) fn endpoints_of(
         workload: Arc::from(service),
         ready: true,
         zone: None,
+        hostname: None,
     };
     let part = if transport == Transport::Tcp { "80/0" } else { "80-udp/0" };
     Resource::EndpointChunk(Arc::new(EndpointChunk {

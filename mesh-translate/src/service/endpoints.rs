@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use mesh_model::backend::MAX_CHUNK;
+use mesh_model::hostname::is_label;
 use mesh_model::{
     Endpoint, EndpointChunk, FieldPath, Kind, ObjectName, Reason, Resource, ResourceKey, SourceRef, SpiffeId,
     Transport,
@@ -132,6 +133,7 @@ fn of_slice(
             workload: Arc::from(name.unwrap_or(&endpoint.addresses[0])),
             ready: is_ready(target, endpoint) || (fall_back && ends_but_serves(endpoint)),
             zone: endpoint.zone.as_deref().map(Arc::from),
+            hostname: endpoint.hostname.as_deref().filter(|name| is_label(name)).map(Arc::from),
         })
     };
     slice.endpoints.iter().filter_map(endpoint).collect()
@@ -239,6 +241,7 @@ fn of_process(
         workload: Arc::clone(&name.name),
         ready: replica.ready,
         zone: None,
+        hostname: None,
     };
     reader.replicas(name).iter().map(endpoint).collect()
 }

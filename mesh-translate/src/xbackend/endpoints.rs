@@ -64,6 +64,7 @@ fn pods(reader: &Reader<'_>, namespace: &str, selector: &TextMap, port: &Service
             workload: Arc::clone(&pod.name.name),
             ready: !pod.ending || fall_back,
             zone: None,
+            hostname: None,
         })
     };
     ready.iter().filter_map(endpoint).collect()
@@ -82,6 +83,7 @@ fn processes(reader: &Reader<'_>, namespace: &str, selector: &TextMap, port: &Se
             workload: Arc::clone(&name.name),
             ready: replica.ready,
             zone: None,
+            hostname: None,
         }));
     }
     endpoints

@@ -1012,6 +1012,9 @@ pub struct Endpoint {
     /// Its zone.
     #[prost(string, optional, tag = "5")]
     pub zone: Option<String>,
+    /// Its own name below that of its service in DNS.
+    #[prost(string, optional, tag = "6")]
+    pub hostname: Option<String>,
 }
 
 /// How requests of one client find the endpoint that served it first.

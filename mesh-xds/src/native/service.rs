@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mesh_model::backend::MAX_CHUNK;
+use mesh_model::hostname::is_label;
 use mesh_model::{
     AppProtocol, Endpoint, EndpointChunk, HostPattern, Kind, RetryBudget, Service, ServicePort, Transport,
 };
@@ -89,6 +90,14 @@ fn decode_hostname(hostname: String) -> Decoded<Option<Arc<str>>> {
     }
 }
 
+fn decode_label(label: &str) -> Decoded<Arc<str>> {
+    if is_label(label) {
+        Ok(Arc::from(label))
+    } else {
+        Err(wrong("hostname", format!("{label:?} is no label of a name")))
+    }
+}
+
 pub(super) fn encode_chunk(chunk: &EndpointChunk) -> wire::EndpointChunk {
     let encode_endpoint = |endpoint: &Endpoint| wire::Endpoint {
         address: endpoint.address.to_string(),
@@ -96,6 +105,7 @@ pub(super) fn encode_chunk(chunk: &EndpointChunk) -> wire::EndpointChunk {
         workload: endpoint.workload.to_string(),
         ready: endpoint.ready,
         zone: endpoint.zone.as_ref().map(ToString::to_string),
+        hostname: endpoint.hostname.as_ref().map(ToString::to_string),
     };
     wire::EndpointChunk {
         meta: meta::encode(&chunk.key, &chunk.source),
@@ -118,6 +128,7 @@ pub(super) fn decode_chunk(wire: wire::EndpointChunk) -> Decoded<EndpointChunk> 
             workload: wire.workload.into(),
             ready: wire.ready,
             zone: wire.zone.map(Into::into),
+            hostname: wire.hostname.map(|name| decode_label(&name)).transpose()?,
         })
     };
     Ok(EndpointChunk {

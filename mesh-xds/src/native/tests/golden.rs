@@ -225,6 +225,7 @@ pub(super) fn chunk() -> Resource {
         workload: "cart-1".into(),
         ready: true,
         zone: Some("z1".into()),
+        hostname: Some("cart-1".into()),
     };
     Resource::EndpointChunk(Arc::new(EndpointChunk {
         key: key("local/shop/EndpointChunk/cart/80/0"),

@@ -351,8 +351,15 @@ fn service() -> Any<Service> {
 
 fn chunk() -> Any<EndpointChunk> {
     let address = (any::<IpAddr>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port));
-    let endpoint = (address, of(identity()), text(), any::<bool>(), of(text())).prop_map(
-        |(address, identity, workload, ready, zone)| Endpoint { address, identity, workload, ready, zone },
+    let endpoint = (address, of(identity()), text(), any::<bool>(), (of(text()), of(text()))).prop_map(
+        |(address, identity, workload, ready, (zone, hostname))| Endpoint {
+            address,
+            identity,
+            workload,
+            ready,
+            zone,
+            hostname,
+        },
     );
     (key(Kind::EndpointChunk), source(), object(), port(), transport(), vec(endpoint, 0..4))
         .prop_map(|(key, source, service, port, transport, endpoints)| EndpointChunk {

@@ -1,0 +1,234 @@
+//! A name server for one application: it answers what it knows and passes on the rest, letter by letter. What is known is
+//! decided elsewhere.
+
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::query::{Known, Query};
+
+/// Most questions that wait for others at a time, and most connections.
+const UNDER_WAY: usize = 256;
+/// How long one server may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a connection may say nothing.
+const IDLE: Duration = Duration::from_secs(10);
+/// The longest datagram that is passed on, in bytes: more than clients ask for.
+const LONGEST: usize = 4096;
+/// The longest message over TCP.
+const WHOLE: usize = u16::MAX as usize;
+/// Pause after a refused accept, which comes of a lack of descriptors.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// What became of a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered from what is known.
+    Answered,
+    /// Nobody could say, or too many wait already.
+    Failed,
+    /// Somebody else answered.
+    Forwarded,
+}
+
+/// What is known of names.
+pub trait Names: Send + Sync + 'static {
+    /// The zone that is answered for, such as `cluster.local`.
+    fn zone(&self) -> &str;
+    /// What is known; `None` when that is for others to say.
+    fn known(&self, query: &Query) -> Option<Known>;
+    /// What to say when none of them answers; `None` is a failure.
+    fn in_doubt(&self, query: &Query) -> Option<Known>;
+    /// Hears what became of each question.
+    fn heard(&self, outcome: Outcome);
+}
+
+/// Who else is asked, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Upstream {
+    /// The servers, in order.
+    pub servers: Vec<SocketAddr>,
+    /// A firewall mark of the sockets, by which rules leave them alone.
+    pub mark: Option<u32>,
+}
+
+/// A name server.
+#[derive(Debug)]
+pub struct Server<N> {
+    names: N,
+    upstream: Upstream,
+}
+
+impl<N: Names> Server<N> {
+    /// One that knows these names and asks others about the rest.
+    pub fn new(names: N, upstream: Upstream) -> Self {
+        Self { names, upstream }
+    }
+
+    /// Answers datagrams until `end` resolves, and those that have come until then.
+    pub async fn datagrams(self: Arc<Self>, socket: UdpSocket, end: impl Future<Output = ()>) {
+        let (socket, places) = (Arc::new(socket), Arc::new(Semaphore::new(UNDER_WAY)));
+        let (mut asked, mut end) = (JoinSet::new(), std::pin::pin!(end));
+        let mut buffer = vec![0; LONGEST];
+        loop {
+            let (length, client) = tokio::select! {
+                received = socket.recv_from(&mut buffer) => match received {
+                    Ok(received) => received,
+                    // What the kernel was told about an earlier answer.
+                    Err(_) => continue,
+                },
+                Some(_) = asked.join_next(), if !asked.is_empty() => continue,
+                () = &mut end => break,
+            };
+            let message = &buffer[..length];
+            let query = Query::read(message);
+            if let Some(answer) = query.as_ref().ok().and_then(|query| self.at_once(query, query.limit())) {
+                // A client that is gone needs none.
+                let _ = socket.try_send_to(&answer, client);
+                continue;
+            }
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                self.names.heard(Outcome::Failed);
+                continue;
+            };
+            let (server, socket, message) = (Arc::clone(&self), Arc::clone(&socket), message.to_vec());
+            asked.spawn(async move {
+                if let Some(answer) = server.of_others(&message, query.as_ref().ok(), Way::Datagram).await {
+                    let _ = socket.send_to(&answer, client).await;
+                }
+                drop(place);
+            });
+        }
+        while asked.join_next().await.is_some() {}
+    }
+
+    /// Answers connections (RFC 7766) until `end` resolves.
+    pub async fn connections(self: Arc<Self>, listener: TcpListener, end: impl Future<Output = ()>) {
+        let (mut open, mut end) = (JoinSet::new(), std::pin::pin!(end));
+        loop {
+            tokio::select! {
+                accepted = listener.accept(), if open.len() < UNDER_WAY => match accepted {
+                    Ok((stream, _)) => drop(open.spawn(Arc::clone(&self).connection(stream))),
+                    Err(_) => tokio::time::sleep(BREATH).await,
+                },
+                Some(_) = open.join_next(), if !open.is_empty() => {}
+                () = &mut end => break,
+            }
+        }
+    }
+
+    async fn connection(self: Arc<Self>, mut stream: TcpStream) {
+        while let Ok(Ok(message)) = timeout(IDLE, read(&mut stream)).await {
+            let query = Query::read(&message).ok();
+            let known = query.as_ref().and_then(|query| self.at_once(query, WHOLE));
+            let answer = match known {
+                Some(answer) => Some(answer),
+                None => self.of_others(&message, query.as_ref(), Way::Connection).await,
+            };
+            let Some(answer) = answer else { return };
+            if !matches!(timeout(IDLE, write(&mut stream, &answer)).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+    }
+
+    fn at_once(&self, query: &Query, limit: usize) -> Option<Vec<u8>> {
+        let known = self.names.known(query)?;
+        self.names.heard(Outcome::Answered);
+        Some(query.answer(&known, self.names.zone(), limit))
+    }
+
+    /// What the first server says that answers at all; `None` when there is nothing to say to what is no question.
+    async fn of_others(&self, message: &[u8], query: Option<&Query>, way: Way) -> Option<Vec<u8>> {
+        for server in &self.upstream.servers {
+            let asked = async {
+                match way {
+                    Way::Connection => self.over_connection(*server, message).await,
+                    Way::Datagram => self.by_datagram(*server, message, query).await,
+                }
+            };
+            if let Ok(Ok(answer)) = timeout(PATIENCE, asked).await {
+                self.names.heard(Outcome::Forwarded);
+                return Some(answer);
+            }
+        }
+        let query = query?;
+        let Some(known) = self.names.in_doubt(query) else {
+            self.names.heard(Outcome::Failed);
+            return Some(query.failed());
+        };
+        self.names.heard(Outcome::Answered);
+        Some(query.answer(&known, self.names.zone(), query.limit()))
+    }
+
+    /// A port of the system's choice for each question: whoever guesses answers must guess it too.
+    async fn by_datagram(
+        &self,
+        server: SocketAddr,
+        message: &[u8],
+        query: Option<&Query>,
+    ) -> io::Result<Vec<u8>> {
+        let any = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let socket = UdpSocket::from_std(mesh_rt::net::bind_udp(SocketAddr::new(any, 0), false)?)?;
+        if let Some(mark) = self.upstream.mark {
+            mesh_rt::net::mark(&socket, mark)?;
+        }
+        socket.connect(server).await?;
+        socket.send(message).await?;
+        let mut answer = vec![0; LONGEST];
+        loop {
+            let length = socket.recv(&mut answer).await?;
+            let said = &answer[..length];
+            let is_answer = match query {
+                Some(query) => query.is_answered_by(said),
+                // Not ours to understand: the number of the message must do.
+                None => said.len() > 2 && said.get(..2) == message.get(..2),
+            };
+            if is_answer {
+                answer.truncate(length);
+                return Ok(answer);
+            }
+        }
+    }
+
+    async fn over_connection(&self, server: SocketAddr, message: &[u8]) -> io::Result<Vec<u8>> {
+        let socket = if server.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(mark) = self.upstream.mark {
+            mesh_rt::net::mark(&socket, mark)?;
+        }
+        let mut stream = socket.connect(server).await?;
+        write(&mut stream, message).await?;
+        read(&mut stream).await
+    }
+}
+
+/// How a question came, and goes on.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Connection,
+    Datagram,
+}
+
+/// One message with its length before it.
+async fn read(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let length = stream.read_u16().await?;
+    let mut message = vec![0; usize::from(length)];
+    stream.read_exact(&mut message).await?;
+    Ok(message)
+}
+
+async fn write(stream: &mut TcpStream, message: &[u8]) -> io::Result<()> {
+    let length = u16::try_from(message.len()).map_err(io::Error::other)?;
+    stream.write_all(&[&length.to_be_bytes()[..], message].concat()).await
+}
+
+#[cfg(test)]
+mod tests;

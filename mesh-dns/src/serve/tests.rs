@@ -1,0 +1,129 @@
+//! The server on loopback, with others that answer, guess or keep silent.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::message::{Answer, Family, Question};
+
+/// Knows one name, and that another one is none when nobody else says so.
+#[derive(Default)]
+struct One(Mutex<Vec<Outcome>>);
+
+impl Names for One {
+    fn zone(&self) -> &str {
+        "cluster.local"
+    }
+
+    fn known(&self, query: &Query) -> Option<Known> {
+        let is_it = query.labels().eq(["web", "test"]);
+        is_it.then(|| Known::Addresses((0..100).map(|n| [10, 0, 0, n].into()).collect()))
+    }
+
+    fn in_doubt(&self, query: &Query) -> Option<Known> {
+        query.labels().eq(["gone", "test"]).then_some(Known::NoSuchName)
+    }
+
+    fn heard(&self, outcome: Outcome) {
+        self.0.lock().unwrap().push(outcome);
+    }
+}
+
+struct Running {
+    at: SocketAddr,
+    server: Arc<Server<One>>,
+}
+
+async fn local() -> (UdpSocket, TcpListener) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind(socket.local_addr().unwrap()).await.unwrap();
+    (socket, listener)
+}
+
+async fn start(servers: Vec<SocketAddr>) -> Running {
+    let (socket, listener) = local().await;
+    let at = socket.local_addr().unwrap();
+    let server = Arc::new(Server::new(One::default(), Upstream { servers, mark: None }));
+    tokio::spawn(Arc::clone(&server).datagrams(socket, std::future::pending()));
+    tokio::spawn(Arc::clone(&server).connections(listener, std::future::pending()));
+    Running { at, server }
+}
+
+/// Somebody else, who says to all that there is no such name; or nothing.
+async fn other(is_silent: bool) -> SocketAddr {
+    let (socket, listener) = local().await;
+    let at = socket.local_addr().unwrap();
+    let no = |message: &[u8]| Query::read(message).unwrap().answer(&Known::NoSuchName, "test", WHOLE);
+    tokio::spawn(async move {
+        let mut buffer = [0; 1000];
+        loop {
+            let (length, client) = socket.recv_from(&mut buffer).await.unwrap();
+            if !is_silent {
+                // A guess comes first, for another question.
+                let guess = Question::new(9, "web.test", Family::V4).unwrap().encode();
+                socket.send_to(&no(&guess), client).await.unwrap();
+                socket.send_to(&no(&buffer[..length]), client).await.unwrap();
+            }
+        }
+    });
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let message = read(&mut stream).await.unwrap();
+            write(&mut stream, &no(&message)).await.unwrap();
+        }
+    });
+    at
+}
+
+async fn by_datagram(at: SocketAddr, name: &str) -> Result<Answer, crate::message::Malformed> {
+    let question = Question::new(3, name, Family::V4).unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.send_to(&question.encode(), at).await.unwrap();
+    let mut buffer = [0; 2000];
+    let length = socket.recv(&mut buffer).await.unwrap();
+    question.answer(&buffer[..length])
+}
+
+#[tokio::test]
+async fn what_is_known_is_answered_with_everybody_else_away_and_whole_over_a_connection() {
+    let running = start(Vec::new()).await;
+    assert_eq!(by_datagram(running.at, "web.test").await, Ok(Answer::Truncated));
+    let mut stream = TcpStream::connect(running.at).await.unwrap();
+    for id in [1, 2] {
+        let question = Question::new(id, "WEB.test", Family::V4).unwrap();
+        write(&mut stream, &question.encode()).await.unwrap();
+        let answer = question.answer(&read(&mut stream).await.unwrap());
+        assert!(matches!(answer, Ok(Answer::Addresses(all, 5)) if all.len() == 100));
+    }
+    assert_eq!(by_datagram(running.at, "other.test").await, Ok(Answer::Failed(2)));
+    assert_eq!(by_datagram(running.at, "gone.test").await, Ok(Answer::NoSuchName));
+    let heard = running.server.names.0.lock().unwrap().clone();
+    let expected =
+        [Outcome::Answered, Outcome::Answered, Outcome::Answered, Outcome::Failed, Outcome::Answered];
+    assert_eq!(heard, expected);
+}
+
+#[tokio::test]
+async fn the_rest_is_for_others_and_a_silent_one_gives_way_to_the_next() {
+    let running = start(vec![other(true).await, other(false).await]).await;
+    assert_eq!(by_datagram(running.at, "other.test").await, Ok(Answer::NoSuchName));
+    let mut stream = TcpStream::connect(running.at).await.unwrap();
+    let question = Question::new(4, "other.test", Family::V4).unwrap();
+    write(&mut stream, &question.encode()).await.unwrap();
+    assert_eq!(question.answer(&read(&mut stream).await.unwrap()), Ok(Answer::NoSuchName));
+    assert_eq!(*running.server.names.0.lock().unwrap(), [Outcome::Forwarded, Outcome::Forwarded]);
+}
+
+#[tokio::test]
+async fn questions_beyond_the_bound_are_dropped_and_known_names_still_answered() {
+    let running = start(vec![other(true).await]).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for id in 0..u16::try_from(UNDER_WAY).unwrap() + 20 {
+        let question = Question::new(id, "other.test", Family::V4).unwrap();
+        socket.send_to(&question.encode(), running.at).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(by_datagram(running.at, "web.test").await, Ok(Answer::Truncated));
+    let heard = running.server.names.0.lock().unwrap().clone();
+    assert!(heard.iter().filter(|outcome| **outcome == Outcome::Failed).count() >= 20, "{heard:?}");
+}
