@@ -21,6 +21,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("certificate_request", peers::certificate_request),
     ("client_hello", peers::client_hello),
     ("dns_answer", peers::dns_answer),
+    ("dns_query", peers::dns_query),
     ("duration", model::duration),
     ("host_pattern", model::host_pattern),
     ("http1", http1::http1),

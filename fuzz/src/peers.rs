@@ -10,6 +10,7 @@ use mesh_ca::profile::{self, Leaf, Signing};
 use mesh_ca::store::{self, SealingKey, UnsealError};
 use mesh_ca::{PrivateKey, PublicKey, TrustBundle};
 use mesh_dns::message::{Answer, Family, Question};
+use mesh_dns::query::{Kind, Known, Place, Query};
 use mesh_proxy::telemetry::trace::TraceContext;
 use mesh_proxy::tls::{self, FirstBytes};
 use mesh_xds::Types;
@@ -111,6 +112,19 @@ pub fn dns_answer(bytes: &[u8]) {
         }
         planted(matches!(answer, Answer::Failed(code) if code > 5));
     }
+}
+
+/// Questions of applications: whatever one says, each answer is bounded and is one to this question.
+pub fn dns_query(bytes: &[u8]) {
+    let Ok(query) = Query::read(bytes) else { return };
+    let many: Vec<IpAddr> = (0..=u8::MAX).map(|n| IpAddr::from([10, 0, 0, n])).collect();
+    let place = Place { name: "a.b".to_owned(), port: 80, addresses: many.clone() };
+    for known in [Known::Addresses(many), Known::NoSuchName, Known::Places(vec![place])] {
+        let answer = query.answer(&known, "cluster.local", query.limit());
+        assert!(answer.len() <= query.limit() && query.is_answered_by(&answer));
+    }
+    assert!(query.is_answered_by(&query.failed()));
+    planted(query.kind() == Kind::Other(255) && query.labels().len() > 2);
 }
 
 /// Sealed bytes from a disk: nothing opens that was not sealed.

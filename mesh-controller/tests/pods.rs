@@ -137,7 +137,8 @@ fn clients_reach_a_pod_with_mutual_tls_once_its_node_says_that_it_serves_it() {
         assert!(!workloads(&translator)[0].1.as_ref().unwrap().confirmed);
     }
     say(&mut translator, r#"{"shop/meshed": ["10.0.0.1"]}"#);
-    let expected = OnNode { node: Arc::from("n"), confirmed: true, probes: [8080].into() };
+    let expected =
+        OnNode { node: Arc::from("n"), confirmed: true, probes: [8080].into(), keeps_names: false };
     assert_eq!(workloads(&translator), [("shop/meshed".to_owned(), Some(expected))]);
     assert_eq!(endpoints(&translator, 80)[0], (address(1), true));
     assert_eq!(endpoints(&translator, 15_020)[0], (address(1), true), "it has no sidecar with a health port");

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use mesh_objects::meta::TextMap;
 
-use crate::inject::{MODE, containers, probes};
+use crate::inject::{DNS, MODE, containers, is_wanted, probes};
 
 /// The name of the sidecar among a pod's init containers: what makes a pod a meshed one.
 pub const SIDECAR: &str = "mesh-proxy";
@@ -39,6 +39,8 @@ pub struct Pod {
     pub node: String,
     /// Ports of its own at which the kubelet asks how it is.
     pub probes: BTreeSet<u16>,
+    /// Whether its annotation wants its questions for names left alone.
+    pub keeps_names: bool,
 }
 
 impl Pod {
@@ -64,6 +66,8 @@ impl Pod {
             uid: text(metadata, "uid"),
             node: text(spec, "nodeName"),
             probes: containers(spec).flat_map(probes::ports).collect(),
+            // Nobody refuses a pod for an unknown word here, so it counts as the wish to stay as it is.
+            keeps_names: is_wanted(pod, DNS) != Ok(true),
         })
     }
 

@@ -9,6 +9,7 @@ use crate::values::Values;
 /// The name of their objects.
 pub const NODE_NAME: &str = "mesh-node";
 const METRICS_PORT: u16 = 15020;
+const NAMES_PORT: u16 = 15053;
 /// What a replaced proxy needs beside the time that it gives to what was begun, in seconds: it looks for the one that
 /// takes its place, and tells the control plane when there is none.
 const MARGIN: u32 = 60;
@@ -144,6 +145,7 @@ fn config(values: &Values, namespace: &str) -> Json {
     let domain = &values.trust_domain;
     json!({
         "addresses": "$(NODE_ADDRESS)",
+        "names": NAMES_PORT,
         "controller": {
             "address": format!("{NAME}.{namespace}.svc:15012"),
             "identity": format!("spiffe://{domain}/ns/{namespace}/sa/{NAME}"),

@@ -71,6 +71,9 @@ pub struct OnNode {
     /// Ports at which the node itself asks how the application is.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub probes: BTreeSet<u16>,
+    /// Whether its questions for names are left alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_names: bool,
 }
 
 /// Where a workload lets clients in that prove no identity. Nowhere unless said.

@@ -8,6 +8,7 @@ use mesh_model::{SpiffeId, TrustDomain};
 use mesh_proxy::config::{self, ConfigError, Controller, Drain, State};
 use mesh_proxy::control::{ControlOptions, ControllerAddress};
 use mesh_proxy::drain::DrainTimes;
+use mesh_proxy::names::Settings;
 use mesh_proxy::telemetry::Telemetry;
 use mesh_proxy::telemetry::access_log::{AccessLog, Level};
 use mesh_rt::SystemClock;
@@ -35,6 +36,9 @@ pub struct Config {
     pub namespaces: PathBuf,
     /// The folder in which this process meets the one before it and the one after it; without it nothing is handed over.
     pub handover: Option<PathBuf>,
+    /// The loopback port at which questions for names are taken in each pod; they are left alone without it, and where this
+    /// program's own `resolv.conf` names no cluster.
+    pub names: Option<u16>,
     /// The node's own addresses, with commas between them.
     #[serde(default)]
     pub addresses: String,
@@ -101,6 +105,12 @@ impl Config {
             clock: SystemClock::shared(),
             telemetry: telemetry.clone(),
         }
+    }
+
+    /// Where questions for names are taken, and who is asked about the rest.
+    pub fn names(&self) -> Option<(u16, Settings)> {
+        let settings = Settings::of_system().ok().filter(Settings::is_of_cluster);
+        self.names.zip(settings)
     }
 
     /// How each pod's proxy drains.

@@ -78,6 +78,7 @@ async fn served(config: &Config, mut ending: Ending) -> anyhow::Result<()> {
         telemetry: telemetry.clone(),
         drain: config.drain(),
         connections: descriptors_part(),
+        names: config.names(),
         addresses: config.addresses().map_err(anyhow::Error::msg).context("addresses")?,
     };
     let node = Node::new(config.node.as_str(), shared, Places::of(&config.namespaces), (accounts, report));

@@ -10,12 +10,13 @@ use std::time::Duration;
 use mesh_ca::tls::PeerTls;
 use mesh_capture::Namespace;
 use mesh_capture::netlink::NetlinkError;
-use mesh_capture::nft::{self, Inbound, NODE_TABLE, Rules};
+use mesh_capture::nft::{self, Inbound, NODE_TABLE, Names, Rules};
 use mesh_model::Finding;
 use mesh_proxy::drain::DrainTimes;
+use mesh_proxy::names::{Settings, name_server};
 use mesh_proxy::proxy::{
-    InboundListener, Listen, ListenerId, Network, OutboundListener, Proxy, ProxyHandle, ProxyOptions,
-    StartError,
+    InboundListener, Listen, ListenerId, NamesListener, Network, OutboundListener, Proxy, ProxyHandle,
+    ProxyOptions, StartError,
 };
 use mesh_proxy::role::inbound::{InboundPort, Plaintext};
 use mesh_proxy::role::outbound::{Destination, OutboundPort, Unknown};
@@ -75,6 +76,8 @@ pub struct Shared {
     pub drain: DrainTimes,
     /// Most connections of one pod.
     pub connections: usize,
+    /// Where questions for names are taken in each pod, and the servers whose questions they are.
+    pub names: Option<(u16, Settings)>,
     /// The node's own addresses, beside those by which pods reach it.
     pub addresses: BTreeSet<IpAddr>,
 }
@@ -153,6 +156,7 @@ impl Pod {
             OUTBOUND_PORT,
             Inbound { exempt: Vec::new(), probes: probes(shared, &seat, &namespace)?, port: INBOUND_PORT },
         );
+        let rules = rules.with_names(names(shared, &seat, &namespace, &proxy));
         namespace.run(|| rules.apply())??;
         Ok(Self { seat, namespace, proxy, deadline: shared.drain.deadline, open })
     }
@@ -247,6 +251,39 @@ fn listen(namespace: &Namespace, port: u16) -> Result<TcpListener, EnterError> {
 fn from(socket: TcpListener, seat: &Seat, plaintext: Plaintext) -> InboundListener {
     let port = InboundPort { workload: seat.workload.name.clone(), application: None, plaintext };
     InboundListener { listen: Listen::Tcp(socket), port }
+}
+
+/// Opens sockets for the pod's questions for names, and says which ones lead there. A pod that has the port itself, or
+/// wants to be left alone, asks as without a mesh.
+fn names(shared: &Shared, seat: &Seat, namespace: &Namespace, proxy: &ProxyHandle) -> Option<Names> {
+    let (port, settings) = shared.names.as_ref()?;
+    if seat.workload.on_node.as_ref().is_some_and(|on_node| on_node.keeps_names) {
+        return None;
+    }
+    let server = name_server(shared.mesh.clone(), settings, Some(MARK), &shared.telemetry)?;
+    let open = || -> io::Result<Vec<Listen>> {
+        let mut all = Vec::new();
+        for address in settings.loopbacks() {
+            let at = SocketAddr::new(address, *port);
+            // Shared with the process that takes this one's place.
+            all.push(Listen::Udp(namespace.run(|| mesh_rt::net::bind_udp(at, true))??));
+            all.push(Listen::Tcp(namespace.run(|| mesh_rt::net::listen_tcp(at, true))??));
+        }
+        Ok(all)
+    };
+    match open() {
+        Ok(all) => {
+            for listen in all {
+                proxy.open_names(NamesListener { listen, server: Arc::clone(&server) });
+            }
+            let servers = settings.servers.iter().map(SocketAddr::ip).collect();
+            Some(Names { port: *port, servers })
+        }
+        Err(problem) => {
+            tracing::warn!(pod = %seat.workload.name, port, %problem, "the pod's names are not answered here");
+            None
+        }
+    }
 }
 
 /// The kubelet has no identity: from the node's own addresses, the ports at which it asks are reached as they are.

@@ -2,7 +2,6 @@
 #![doc = include_str!("../README.md")]
 
 pub mod admin;
-pub mod balance;
 pub mod config;
 pub mod control;
 pub mod detect;

@@ -13,9 +13,9 @@ use mesh_model::{Finding, Transport};
 use tokio::sync::watch;
 
 use crate::drain::{Drain, DrainTimes, Phase};
-use crate::layers::budget::Budgets;
 use crate::tls::MeshTls;
 use crate::worker::{Worker, WorkerParts};
+use mesh_balance::Budgets;
 
 pub use options::{
     BindPorts, GatewayOptions, InboundListener, Listen, NamesListener, Network, OutboundListener,
@@ -167,6 +167,12 @@ impl ProxyHandle {
         listener: OutboundListener,
     ) -> Result<(ListenerId, SocketAddr), Box<Finding>> {
         self.ports.open_outbound(listener)
+    }
+
+    /// Opens a further listener for questions about names, on a socket that is open already.
+    pub fn open_names(&self, listener: NamesListener) {
+        // Only a socket that is to be opened can fail, which is among the findings.
+        let _ = self.ports.open_names(listener);
     }
 
     /// Closes a listener; its connections are drained, all others stay.

@@ -15,7 +15,6 @@ use tokio::task::LocalSet;
 use crate::dialer::{DialApplication, Dialer, DialerParts};
 use crate::drain::{Phase, Signal};
 use crate::http::{Limits, Parts, Stack};
-use crate::layers::budget::Budgets;
 use crate::names::NameServer;
 use crate::proxy::Network;
 use crate::role::gateway::{self, GatewayPort};
@@ -26,6 +25,7 @@ use crate::snapshot::SharedMesh;
 use crate::tcp::{Accepting, Admission, Scratch, accept};
 use crate::telemetry::Telemetry;
 use crate::tls::{MeshTls, Peers, SystemRoots, Terminations};
+use mesh_balance::Budgets;
 
 /// What every worker of a proxy gets.
 #[derive(Clone)]

@@ -65,7 +65,8 @@ fn on_node(reader: &Reader<'_>, pod: &Pod) -> Option<OnNode> {
         return None;
     }
     let confirmed = is_served(reader, root.unwrap_or_default(), pod);
-    Some(OnNode { node: Arc::from(pod.node.as_str()), confirmed, probes: pod.probes.clone() })
+    let (node, probes) = (Arc::from(pod.node.as_str()), pod.probes.clone());
+    Some(OnNode { node, confirmed, probes, keeps_names: pod.keeps_names })
 }
 
 /// The entry of the ConfigMap of a node: a JSON object from `NAMESPACE/NAME` of each pod that is served to its addresses.

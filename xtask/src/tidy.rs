@@ -32,6 +32,7 @@ const PRODUCT: &[(&str, &[&str])] = &[
     ("mesh-telemetry", &["mesh-rt", "mesh-model"]),
     ("mesh-filters", &["mesh-model"]),
     ("mesh-dns", &["mesh-rt", "mesh-model"]),
+    ("mesh-balance", &["mesh-rt", "mesh-model"]),
     (
         "mesh-proxy",
         &[
@@ -40,6 +41,7 @@ const PRODUCT: &[(&str, &[&str])] = &[
             "mesh-http1-tokio",
             "mesh-filters",
             "mesh-dns",
+            "mesh-balance",
             "mesh-model",
             "mesh-xds",
             "mesh-ca",

@@ -132,7 +132,12 @@ mod tests {
     fn a_node_says_something_about_its_own_pods_only() {
         let workload = |name: &str, node: Option<&str>| {
             let name = ObjectName::new("shop", name);
-            let on_node = |node| OnNode { node: Arc::from(node), confirmed: false, probes: BTreeSet::new() };
+            let on_node = |node| OnNode {
+                node: Arc::from(node),
+                confirmed: false,
+                probes: BTreeSet::new(),
+                keeps_names: false,
+            };
             Resource::Workload(Arc::new(Workload {
                 key: ResourceKey::local(Kind::Workload, name.clone()),
                 source: SourceRef::new("Pod", name.clone(), Origin::Builtin),

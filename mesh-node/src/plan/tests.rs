@@ -25,7 +25,12 @@ fn workload(name: &str, address: &str, account: &str) -> Arc<Workload> {
         identity: format!("spiffe://cluster.local/ns/shop/sa/{account}").parse().unwrap(),
         addresses: vec![address.parse().unwrap()],
         plaintext: Plaintext::default(),
-        on_node: Some(OnNode { node: Arc::from("n"), confirmed: false, probes: BTreeSet::new() }),
+        on_node: Some(OnNode {
+            node: Arc::from("n"),
+            confirmed: false,
+            probes: BTreeSet::new(),
+            keeps_names: false,
+        }),
         outside: mesh_model::Outside::Allowed,
         name,
     })
@@ -93,7 +98,12 @@ fn a_served_pod_is_left_when_its_namespace_goes_or_it_leaves_the_mesh_or_changes
 #[test]
 fn only_pods_of_this_node_with_an_address_are_wanted() {
     let elsewhere = Workload {
-        on_node: Some(OnNode { node: Arc::from("m"), confirmed: false, probes: BTreeSet::new() }),
+        on_node: Some(OnNode {
+            node: Arc::from("m"),
+            confirmed: false,
+            probes: BTreeSet::new(),
+            keeps_names: false,
+        }),
         outside: mesh_model::Outside::Allowed,
         ..(*workload("b", "10.0.0.2", "x")).clone()
     };

@@ -145,6 +145,7 @@ impl World {
             drain: DrainTimes { lame_duck: Duration::ZERO, deadline: Duration::from_secs(60) },
             connections: 100,
             addresses: BTreeSet::new(),
+            names: None,
         };
         Some(Self { pod, peer, shared, tls })
     }
@@ -187,7 +188,7 @@ pub(crate) fn workload(confirmed: bool) -> Workload {
         identity: "spiffe://cluster.local/ns/shop/sa/cart".parse().unwrap(),
         addresses: vec![IpAddr::from(POD)],
         plaintext: Plaintext::default(),
-        on_node: Some(OnNode { node: Arc::from("n"), confirmed, probes: [8081].into() }),
+        on_node: Some(OnNode { node: Arc::from("n"), confirmed, probes: [8081].into(), keeps_names: false }),
         outside: mesh_model::Outside::Allowed,
     }
 }

@@ -16,9 +16,7 @@ use super::downstream::Downstream;
 use super::exports;
 use super::record::Observer;
 use super::revoke::Streams;
-use crate::balance::Balancer;
 use crate::hashed::HashMap;
-use crate::layers::budget::Budgets;
 use crate::layers::mirror::UnderWay;
 use crate::layers::retry::Budget;
 use crate::layers::session::Sessions;
@@ -27,6 +25,8 @@ use crate::scope::Scope;
 use crate::snapshot::SharedMesh;
 use crate::telemetry::Telemetry;
 use crate::upstream::Connect;
+use mesh_balance::Balancer;
+use mesh_balance::Budgets;
 
 /// Limits towards clients (reliability.md, table 1c).
 #[derive(Debug, Clone, Copy)]

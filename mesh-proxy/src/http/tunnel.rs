@@ -5,8 +5,8 @@ use mesh_http1_tokio::RawIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::revoke::Watch;
-use crate::balance::InFlight;
 use crate::http::record::Record;
+use mesh_balance::InFlight;
 
 /// Bytes on their way in one direction.
 const BUFFER: usize = 16 * 1024;

@@ -15,7 +15,6 @@ use mesh_model::{AppProtocol, Mesh, ObjectName, RetryBudget, Transport};
 
 use super::retry::{Next, Policy};
 use super::session::Visit;
-use crate::balance::InFlight;
 use crate::http::body::{Body, Replay, Tail};
 use crate::http::call::{Call, Head, Reply, Shape};
 use crate::http::record::Record;
@@ -23,6 +22,7 @@ use crate::http::{Error, Stack, names};
 use crate::pool::{Answer, Lease, SendError};
 use crate::scope::Scope;
 use crate::upstream::{Connect, Security, Speaks, Upstream};
+use mesh_balance::InFlight;
 
 /// Where a request goes and within which limits.
 #[derive(Debug, Clone)]

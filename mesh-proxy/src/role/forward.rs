@@ -13,11 +13,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Context;
 use super::flow::Flow;
 use super::gateway::GatewayPort;
-use crate::balance::InFlight;
 use crate::drain::{Phase, Signal};
 use crate::scope::is_same;
 use crate::tcp::{Abort, copy};
 use crate::upstream::{Connect, ConnectError, Security, Speaks, Upstream};
+use mesh_balance::InFlight;
 
 /// How many endpoints are tried before a connection is given up.
 const TRIES: usize = 3;

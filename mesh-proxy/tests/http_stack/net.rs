@@ -142,7 +142,7 @@ impl Proxy {
             clock: mesh_rt::SystemClock::shared(),
             limits,
             pool: pool::Limits::default(),
-            budgets: mesh_proxy::layers::budget::Budgets::default(),
+            budgets: mesh_balance::Budgets::default(),
         };
         Self { mesh, stack: Stack::start(parts), telemetry }
     }

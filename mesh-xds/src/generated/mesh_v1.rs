@@ -1215,4 +1215,7 @@ pub struct Workload {
     /// Whether it may not reach what the mesh does not know.
     #[prost(bool, tag = "12")]
     pub outside_denied: bool,
+    /// Whether the node's proxy leaves its questions for names alone.
+    #[prost(bool, tag = "13")]
+    pub keeps_names: bool,
 }

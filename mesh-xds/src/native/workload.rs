@@ -33,6 +33,7 @@ pub(super) fn encode(workload: &Workload) -> wire::Workload {
             .map(u32::from)
             .collect(),
         outside_denied: !workload.outside.is_allowed(),
+        keeps_names: workload.on_node.as_ref().is_some_and(|on_node| on_node.keeps_names),
     }
 }
 
@@ -50,6 +51,7 @@ pub(super) fn decode(wire: wire::Workload) -> Decoded<Workload> {
     let probes = wire.probe_ports.iter().map(|number| port("probe_ports", *number));
     let probes = probes.collect::<Decoded<BTreeSet<u16>>>()?;
     let (node, confirmed) = (Arc::from(wire.node.as_str()), wire.node_confirmed);
+    let on_node = OnNode { node, confirmed, probes, keeps_names: wire.keeps_names };
     Ok(Workload {
         key,
         source,
@@ -58,7 +60,7 @@ pub(super) fn decode(wire: wire::Workload) -> Decoded<Workload> {
         identity: parsed("identity", &wire.identity)?,
         addresses: each_parsed("addresses", &wire.addresses)?,
         plaintext: Plaintext { elsewhere: wire.plaintext, ports },
-        on_node: (!wire.node.is_empty()).then_some(OnNode { node, confirmed, probes }),
+        on_node: (!wire.node.is_empty()).then_some(on_node),
         outside: if wire.outside_denied { Outside::Denied } else { Outside::Allowed },
     })
 }

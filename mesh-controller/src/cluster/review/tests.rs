@@ -53,7 +53,12 @@ fn id(account: &str) -> SpiffeId {
 fn nodes() -> Nodes {
     let workload = |account: &str, node: Option<&str>| {
         let name = ObjectName::new("shop", account);
-        let on_node = |node| OnNode { node: Arc::from(node), confirmed: false, probes: BTreeSet::new() };
+        let on_node = |node| OnNode {
+            node: Arc::from(node),
+            confirmed: false,
+            probes: BTreeSet::new(),
+            keeps_names: false,
+        };
         Resource::Workload(Arc::new(Workload {
             key: ResourceKey::local(Kind::Workload, name.clone()),
             source: SourceRef::new("Pod", name.clone(), Origin::Builtin),

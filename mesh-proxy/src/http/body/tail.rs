@@ -8,11 +8,11 @@ use http_body::{Body as _, Frame};
 use std::pin::Pin;
 
 use super::BodyError;
-use crate::balance::InFlight;
 use crate::http::incoming::Incoming;
 use crate::http::record::Record;
 use crate::http::revoke::Watch;
 use crate::pool::GiveBack;
+use mesh_balance::InFlight;
 
 /// What ends together with an answer's body.
 #[derive(Debug, Default)]

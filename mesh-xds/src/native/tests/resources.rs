@@ -458,7 +458,7 @@ fn certificate() -> Any<Certificate> {
 fn workload() -> Any<Workload> {
     let ports = proptest::collection::btree_map(1..=u16::MAX, any::<bool>(), 0..3);
     let probes = proptest::collection::btree_set(1..=u16::MAX, 0..3);
-    let on_node = proptest::option::of((text(), any::<bool>(), probes));
+    let on_node = proptest::option::of((text(), any::<bool>(), probes, any::<bool>()));
     let rest = ((any::<bool>(), ports), on_node, any::<bool>());
     (key(Kind::Workload), source(), object(), labels(), identity(), vec(any::<IpAddr>(), 0..3), rest)
         .prop_map(|(key, source, name, labels, identity, addresses, ((elsewhere, ports), on_node, open))| {
@@ -470,10 +470,11 @@ fn workload() -> Any<Workload> {
                 identity,
                 addresses,
                 plaintext: mesh_model::Plaintext { elsewhere, ports },
-                on_node: on_node.map(|(node, confirmed, probes)| mesh_model::OnNode {
+                on_node: on_node.map(|(node, confirmed, probes, keeps_names)| mesh_model::OnNode {
                     node,
                     confirmed,
                     probes,
+                    keeps_names,
                 }),
                 outside: if open { mesh_model::Outside::Allowed } else { mesh_model::Outside::Denied },
             }

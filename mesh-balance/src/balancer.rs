@@ -11,11 +11,10 @@ use mesh_model::mesh::EndpointSet;
 use mesh_model::{ObjectName, ResourceKey};
 use mesh_rt::random::Fast;
 
-use crate::hashed::HashMap;
+use crate::wheel::Wheel;
 
-mod wheel;
-
-pub use wheel::Wheel;
+/// A map that is looked into for each request.
+type HashMap<K, V> = std::collections::HashMap<K, V, ahash::RandomState>;
 
 /// Rules and services remembered before all state is dropped; only fairness of a moment is lost then.
 const MOST: usize = 8192;
