@@ -18,6 +18,11 @@ impl Stopwatch {
     }
 }
 
+/// Seconds since 1970.
+pub(crate) fn since_1970() -> f64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}
+
 /// Between two questions.
 pub(crate) fn pause(duration: Duration) {
     std::thread::sleep(duration);

@@ -20,6 +20,7 @@ mod oci;
 mod step;
 mod streams;
 mod suite;
+mod tapped;
 mod tools;
 mod trials;
 mod upgrades;

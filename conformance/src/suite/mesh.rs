@@ -11,7 +11,7 @@ use super::{Run, SECOND_TRIES, play};
 use crate::arguments::Arguments;
 use crate::cluster::Place;
 use crate::config::Config;
-use crate::{controller, images, say};
+use crate::{controller, images, say, tapped};
 
 /// Mesh tests of the suite; another number means another suite.
 const TESTS: usize = 23;
@@ -82,7 +82,7 @@ pub(super) fn in_mode(config: &Config, place: &Place, mesh: Mesh) -> anyhow::Res
         controller::deploy_node(config, place)?;
     }
     say(&format!("== mesh, mode {}", mesh.name()));
-    let mut results = play(config, place, &run(place, mesh))?;
+    let mut results = tapped::while_running(place, || play(config, place, &run(place, mesh)))?;
     let failed: Vec<String> = results.failed().into_iter().map(str::to_owned).collect();
     if !failed.is_empty() && failed.len() <= SECOND_TRIES {
         say(&format!("a second try: {}", failed.join(" ")));
@@ -137,7 +137,10 @@ pub(super) fn quick(config: &Config, given: &Arguments) -> anyhow::Result<()> {
     if let Some(expression) = given.get("run") {
         run = run.only(expression);
     }
-    let results = play(config, &place, &run)?;
+    let results = match mesh {
+        Mesh::Absent => play(config, &place, &run)?,
+        Mesh::Node | Mesh::Sidecar => tapped::while_running(&place, || play(config, &place, &run))?,
+    };
     match (mesh, given.get("run")) {
         (Mesh::Absent, None) => write_record(config, &results),
         (Mesh::Node | Mesh::Sidecar, None) => judge(config, &results),
