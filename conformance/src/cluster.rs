@@ -182,6 +182,16 @@ pub(crate) fn on_node(place: &Place) -> anyhow::Result<Command> {
     Ok(command("nsenter", &[&enter("net", "net"), &enter("mount", "mnt"), "--"]))
 }
 
+/// The same in the network of the pod that has an address; its words follow.
+///
+/// # Errors
+/// When no such cluster runs.
+pub(crate) fn in_network_of(place: &Place, address: &str) -> anyhow::Result<Command> {
+    let mut command = on_node(place)?;
+    command.args(["sh", "-c", FIND, "find", address]);
+    Ok(command)
+}
+
 fn first_process(place: &Place) -> anyhow::Result<i32> {
     place.first_process().with_context(|| format!("no cluster `{}` runs: make cluster-up", place.name))
 }
@@ -207,3 +217,12 @@ pub(crate) fn enter_here(config: &Config, words: &[String]) -> anyhow::Result<()
     call.args(words).env("KUBECONFIG", place.kubeconfig());
     succeed(call)
 }
+
+/// Runs words in the network namespace that has an address.
+const FIND: &str = r#"
+address=$1; shift
+for name in $(ls /run/netns); do
+  if ip -n "$name" -o address 2>/dev/null | grep -q " $address/"; then exec nsenter --net="/run/netns/$name" "$@"; fi
+done
+echo "no network namespace has the address $address" >&2; exit 1
+"#;

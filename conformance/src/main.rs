@@ -17,6 +17,7 @@ mod load;
 mod meshed;
 mod names;
 mod oci;
+mod refuse;
 mod step;
 mod streams;
 mod suite;
@@ -114,6 +115,7 @@ fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
         "workloads" => workloads::run(config, &Arguments::read(words, workloads::OPTIONS)?),
         // A program of a trial, in the cluster's network.
         "cut" => cut::run(&Arguments::read(words, cut::OPTIONS)?),
+        "refuse" => refuse::run(&Arguments::read(words, refuse::OPTIONS)?),
         "streams" => streams::run(&Arguments::read(words, streams::OPTIONS)?),
         "upgrades" => upgrades::run(config, &Arguments::read(words, upgrades::OPTIONS)?),
         "trials" => trials::run(config, &Arguments::read(words, trials::OPTIONS)?),

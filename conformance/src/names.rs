@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 
 use crate::arguments::Arguments;
-use crate::cluster::{Place, apply, inside, kubectl, on_node};
+use crate::cluster::{Place, apply, in_network_of, inside, kubectl};
 use crate::config::Config;
 use crate::step::{output, wait_for};
 use crate::{controller, images, say};
@@ -177,8 +177,8 @@ impl Scene {
     fn in_pod(&self, words: &[&str]) -> anyhow::Result<String> {
         let address = [NAMESPACE, "get", "pod", "member-0", "-o", "jsonpath={.status.podIP}"];
         let address = kubectl(&self.place, &address)?;
-        let mut command = on_node(&self.place)?;
-        command.args(["sh", "-c", FIND, "find", address.trim()]).args(words);
+        let mut command = in_network_of(&self.place, address.trim())?;
+        command.args(words);
         output(command)
     }
 
@@ -283,15 +283,6 @@ impl Scene {
         Ok(())
     }
 }
-
-/// Runs words in the network namespace that has an address.
-const FIND: &str = r#"
-address=$1; shift
-for name in $(ls /run/netns); do
-  if ip -n "$name" -o address 2>/dev/null | grep -q " $address/"; then exec nsenter --net="/run/netns/$name" "$@"; fi
-done
-echo "no network namespace has the address $address" >&2; exit 1
-"#;
 
 /// The call that asks all questions of the cluster's name server.
 fn dig(way: &[&str], questions: &[(&str, &str)]) -> Vec<String> {

@@ -13,6 +13,7 @@ mod experimental;
 mod gateways;
 mod history;
 mod killed;
+mod refused;
 mod scene;
 mod webhook;
 mod writes;
@@ -37,6 +38,7 @@ const TRIALS: &[(&str, Trial)] = &[
     ("experimental: addresses for the cluster alone", experimental::routability),
     ("experimental: backends of their own kind", backends::own_kind),
     ("certificates that break", certificates::broken),
+    ("a proxy that refuses", refused::by_a_proxy),
     ("an object that older definitions let through", history::let_through),
     ("a webhook under hostile questions", webhook::hostile),
     ("a webhook that is away", webhook::away),
