@@ -1,6 +1,7 @@
 //! Targets for what comes from other machines and from the disk: certificates and requests for them, tokens, ClientHello,
 //! trace context, ADS requests, answers of name servers, the sealed store.
 
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderValue};

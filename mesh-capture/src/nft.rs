@@ -34,6 +34,9 @@ struct Chain {
 const OUTBOUND: Chain = Chain { hook: 3, kind: "nat", name: "outbound", priority: -100 };
 /// The hook `prerouting`, which connections made on this machine do not pass.
 const INBOUND: Chain = Chain { hook: 0, kind: "nat", name: "inbound", priority: -100 };
+/// Both hooks before the kernel looks for a connection that a packet belongs to.
+const UNTRACKED_OUT: Chain = Chain { hook: 3, kind: "filter", name: "untracked-out", priority: -300 };
+const UNTRACKED_IN: Chain = Chain { hook: 0, kind: "filter", name: "untracked-in", priority: -300 };
 /// The hook `input`. Refused at `output`, the sender's call would fail with "not permitted"; refused where it would
 /// arrive, the sender gets the answer that a closed port gives.
 const REFUSED: Chain = Chain { hook: 1, kind: "filter", name: "refused", priority: 0 };
@@ -167,6 +170,10 @@ impl Rules {
         if let Some(inbound) = &self.inbound {
             add(&INBOUND, &inbound.rules(self.only_new));
         }
+        if let Some(names) = &self.names {
+            add(&UNTRACKED_OUT, &names.asked_by_proxy(&self.exempt));
+            add(&UNTRACKED_IN, &names.answers());
+        }
         if self.refuse_others {
             // What was redirected has a loopback address by now, or is exempt anyway.
             let refuse = Rule::default().refuse();
@@ -180,8 +187,11 @@ impl Rules {
         let mut rules = self.exempt.rules();
         rules.extend(self.names.iter().flat_map(Names::rules));
         rules.extend(self.datagrams.iter().map(|(service, port)| {
-            let whole = if service.is_ipv4() { 32 } else { 128 };
-            Rule::default().destination(service.ip(), whole).udp().port(service.port()).redirect(*port)
+            Rule::default()
+                .destination(service.ip(), whole(&service.ip()))
+                .udp()
+                .port(service.port())
+                .redirect(*port)
         }));
         rules.push(captured(self.only_new).redirect(self.outbound));
         rules
@@ -207,9 +217,30 @@ impl Exempt {
 }
 
 impl Names {
+    /// The kernel remembers for a while where datagrams of a port went. So a question of the application would go past the
+    /// proxy if it came from a port that the proxy has just asked from, and one of the proxy come back to it: what
+    /// the proxy asks, and what it is told, are not remembered.
+    fn asked_by_proxy(&self, exempt: &Exempt) -> Vec<Rule> {
+        let of_proxy = || match exempt {
+            Exempt::Mark(mark) => Some(Rule::default().mark(*mark)),
+            // There it asks from outside.
+            Exempt::Prefixes(_) => None,
+            Exempt::User(user) => Some(Rule::default().user(*user)),
+        };
+        let to = |server: &IpAddr| {
+            Some(of_proxy()?.destination(*server, whole(server)).udp().port(53).untracked())
+        };
+        self.servers.iter().filter_map(to).collect()
+    }
+
+    fn answers(&self) -> Vec<Rule> {
+        let from = |server: &IpAddr| Rule::default().source(*server).udp().from_port(53).untracked();
+        self.servers.iter().map(from).collect()
+    }
+
     fn rules(&self) -> impl Iterator<Item = Rule> {
         self.servers.iter().flat_map(|server| {
-            let to_it = || Rule::default().destination(*server, if server.is_ipv4() { 32 } else { 128 });
+            let to_it = || Rule::default().destination(*server, whole(server));
             [to_it().udp(), to_it().tcp()].map(|rule| rule.port(53).redirect(self.port))
         })
     }
@@ -222,6 +253,11 @@ impl Inbound {
         let probes = self.probes.iter().map(probe);
         exempt.chain(probes).chain([captured(only_new).redirect(self.port)]).collect()
     }
+}
+
+/// The length of the prefix that is one address.
+fn whole(address: &IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
 }
 
 /// Every connection, or those that begin.

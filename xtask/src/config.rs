@@ -15,6 +15,8 @@ pub(crate) struct Config {
     pub(crate) ci: bool,
     /// The cargo that runs us.
     pub(crate) cargo: PathBuf,
+    /// Where cargo keeps sources: `CARGO_HOME`, else below the user's folder; `None` when neither is said.
+    pub(crate) cargo_home: Option<PathBuf>,
 }
 
 impl Config {
@@ -28,6 +30,7 @@ impl Config {
             cache,
             ci: env::var("CI").is_ok_and(|value| value == "true"),
             cargo: env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from),
+            cargo_home: folder("CARGO_HOME").or_else(|| folder("HOME").map(|home| home.join(".cargo"))),
         }
     }
 }

@@ -21,6 +21,7 @@ struct Metadata {
 #[derive(Deserialize)]
 struct Package {
     name: String,
+    version: String,
     features: std::collections::BTreeMap<String, Vec<String>>,
     /// The registries that it may go to; `None` is all of them.
     publish: Option<Vec<String>>,
@@ -73,10 +74,28 @@ fn features(config: &Config) -> anyhow::Result<()> {
 /// Every published crate packages, and what is in the package compiles alone.
 fn packages(config: &Config) -> anyhow::Result<()> {
     let metadata = metadata(config)?;
+    forget(config, &metadata)?;
     let ours = metadata.packages.iter().filter(|package| package.publish.as_ref().is_some_and(Vec::is_empty));
     let left_out = ours.flat_map(|package| ["--exclude", package.name.as_str()]);
     let all = ["package", "--locked", "--workspace", "--allow-dirty"].into_iter();
     step::succeed(step::cargo(config, &all.chain(left_out).collect::<Vec<_>>()))
+}
+
+/// What cargo unpacked of our crates when they were packaged before: it would be taken for what is packaged now, since name
+/// and version are the same. The folders of registries of packages alone have no name before the dash.
+fn forget(config: &Config, metadata: &Metadata) -> anyhow::Result<()> {
+    let Some(home) = &config.cargo_home else { return Ok(()) };
+    let Ok(registries) = std::fs::read_dir(home.join("registry/src")) else { return Ok(()) };
+    for registry in registries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with('-'))
+    {
+        for package in &metadata.packages {
+            let unpacked = registry.path().join(format!("{}-{}", package.name, package.version));
+            if unpacked.exists() {
+                std::fs::remove_dir_all(&unpacked).with_context(|| unpacked.display().to_string())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn deny(config: &Config) -> anyhow::Result<()> {

@@ -186,9 +186,12 @@ mod tests {
         assert_eq!(found(&lines), expected);
     }
 
+    /// What one side sent, part by part.
+    type Parts = &'static [&'static [u8]];
+
     #[test]
     fn plain_text_is_seen_in_both_directions_and_behind_tls() {
-        let table: [(&[&[u8]], &[&[u8]], &str); 5] = [
+        let table: [(Parts, Parts, &str); 5] = [
             (&[b"GET / HTTP/1.1\r\n"], &[], "the client sent \"GET / HTTP/1.1"),
             (&[HELLO], &[b"220 hello\r\n"], "the server sent \"220 hello"),
             (&[HELLO, b"PRI * HTTP/2.0"], &[RECORD], "the client sent \"PRI *"),

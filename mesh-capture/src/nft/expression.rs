@@ -45,6 +45,8 @@ enum Expression {
     Refuse,
     /// Ends the chain.
     Return,
+    /// Keeps the packet out of the kernel's memory of connections.
+    Untracked,
 }
 
 impl Rule {
@@ -76,6 +78,13 @@ impl Rule {
     /// The packet goes to this port; the protocol must be asked for before.
     pub(super) fn port(mut self, port: u16) -> Self {
         self.0.push(Expression::Payload(TRANSPORT, 2, 2));
+        self.0.push(Expression::Equals(port.to_be_bytes().to_vec()));
+        self
+    }
+
+    /// The packet comes from this port; the protocol must be asked for before.
+    pub(super) fn from_port(mut self, port: u16) -> Self {
+        self.0.push(Expression::Payload(TRANSPORT, 0, 2));
         self.0.push(Expression::Equals(port.to_be_bytes().to_vec()));
         self
     }
@@ -137,6 +146,12 @@ impl Rule {
         self
     }
 
+    /// Then the kernel does not look for a connection that the packet belongs to.
+    pub(super) fn untracked(mut self) -> Self {
+        self.0.push(Expression::Untracked);
+        self
+    }
+
     /// Then the sender is told that nobody listens.
     pub(super) fn refuse(mut self) -> Self {
         self.0.push(Expression::Refuse);
@@ -171,6 +186,7 @@ impl Expression {
             Self::Payload(..) => "payload",
             Self::Redirect => "redir",
             Self::Refuse => "reject",
+            Self::Untracked => "notrack",
         }
     }
 
@@ -208,6 +224,7 @@ impl Expression {
             Self::Refuse => {
                 content.number(1, REFUSE_BY_ICMP).attribute(2, &[PORT_UNREACHABLE]);
             }
+            Self::Untracked => {}
             Self::Return => {
                 content.number(1, VERDICT).nested(2, |inner| {
                     inner.nested(2, |verdict| {

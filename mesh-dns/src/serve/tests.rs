@@ -33,14 +33,23 @@ struct Running {
     server: Arc<Server<One>>,
 }
 
-async fn local() -> (UdpSocket, TcpListener) {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let listener = TcpListener::bind(socket.local_addr().unwrap()).await.unwrap();
-    (socket, listener)
+fn client() -> UdpSocket {
+    let socket = mesh_rt::net::bind_udp(SocketAddr::from(([127, 0, 0, 1], 0)), false).unwrap();
+    UdpSocket::from_std(socket).unwrap()
+}
+
+/// A port that is free for UDP may be taken for TCP by another test.
+fn local() -> (UdpSocket, TcpListener) {
+    loop {
+        let socket = client();
+        if let Ok(listener) = mesh_rt::net::listen_tcp(socket.local_addr().unwrap(), false) {
+            return (socket, TcpListener::from_std(listener).unwrap());
+        }
+    }
 }
 
 async fn start(servers: Vec<SocketAddr>) -> Running {
-    let (socket, listener) = local().await;
+    let (socket, listener) = local();
     let at = socket.local_addr().unwrap();
     let server = Arc::new(Server::new(One::default(), Upstream { servers, mark: None }));
     tokio::spawn(Arc::clone(&server).datagrams(socket, std::future::pending()));
@@ -50,7 +59,7 @@ async fn start(servers: Vec<SocketAddr>) -> Running {
 
 /// Somebody else, who says to all that there is no such name; or nothing.
 async fn other(is_silent: bool) -> SocketAddr {
-    let (socket, listener) = local().await;
+    let (socket, listener) = local();
     let at = socket.local_addr().unwrap();
     let no = |message: &[u8]| Query::read(message).unwrap().answer(&Known::NoSuchName, "test", WHOLE);
     tokio::spawn(async move {
@@ -77,7 +86,7 @@ async fn other(is_silent: bool) -> SocketAddr {
 
 async fn by_datagram(at: SocketAddr, name: &str) -> Result<Answer, crate::message::Malformed> {
     let question = Question::new(3, name, Family::V4).unwrap();
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let socket = client();
     socket.send_to(&question.encode(), at).await.unwrap();
     let mut buffer = [0; 2000];
     let length = socket.recv(&mut buffer).await.unwrap();
@@ -117,7 +126,7 @@ async fn the_rest_is_for_others_and_a_silent_one_gives_way_to_the_next() {
 #[tokio::test]
 async fn questions_beyond_the_bound_are_dropped_and_known_names_still_answered() {
     let running = start(vec![other(true).await]).await;
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let socket = client();
     for id in 0..u16::try_from(UNDER_WAY).unwrap() + 20 {
         let question = Question::new(id, "other.test", Family::V4).unwrap();
         socket.send_to(&question.encode(), running.at).await.unwrap();

@@ -74,6 +74,18 @@ table inet mesh {
 \t\ttcp dport 15021 return
 \t\tmeta l4proto tcp redirect to :15006
 \t}
+
+\tchain untracked-out {
+\t\ttype filter hook output priority raw; policy accept;
+\t\tmeta skuid 1337 ip daddr 10.96.0.10 udp dport 53 notrack
+\t\tmeta skuid 1337 ip6 daddr fd00::10 udp dport 53 notrack
+\t}
+
+\tchain untracked-in {
+\t\ttype filter hook prerouting priority raw; policy accept;
+\t\tip saddr 10.96.0.10 udp sport 53 notrack
+\t\tip6 saddr fd00::10 udp sport 53 notrack
+\t}
 }
 ";
 
