@@ -234,7 +234,7 @@ impl Names {
     }
 
     fn answers(&self) -> Vec<Rule> {
-        let from = |server: &IpAddr| Rule::default().source(*server).udp().from_port(53).untracked();
+        let from = |server: &IpAddr| Rule::default().source(*server).udp().source_port(53).untracked();
         self.servers.iter().map(from).collect()
     }
 

@@ -83,7 +83,7 @@ impl Rule {
     }
 
     /// The packet comes from this port; the protocol must be asked for before.
-    pub(super) fn from_port(mut self, port: u16) -> Self {
+    pub(super) fn source_port(mut self, port: u16) -> Self {
         self.0.push(Expression::Payload(TRANSPORT, 0, 2));
         self.0.push(Expression::Equals(port.to_be_bytes().to_vec()));
         self
