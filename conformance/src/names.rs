@@ -8,8 +8,8 @@ use anyhow::{Context, bail, ensure};
 use crate::arguments::Arguments;
 use crate::cluster::{Place, apply, in_network_of, inside, kubectl};
 use crate::config::Config;
-use crate::step::{output, wait_for};
-use crate::{controller, images, say};
+use crate::step::{self, Check, output, wait_for};
+use crate::{controller, images};
 
 pub(crate) const OPTIONS: &[&str] = &["name", "mode"];
 
@@ -105,10 +105,7 @@ const OUTSIDE: &[(&str, &str)] = &[
     ("TXT", "dns-version"),
 ];
 
-/// One check.
-type Check = fn(&Scene) -> anyhow::Result<()>;
-
-const CHECKS: &[(&str, Check)] = &[
+const CHECKS: &[Check<Scene>] = &[
     ("names mean what the cluster's name server says", Scene::same),
     ("over TCP, too", Scene::whole),
     ("questions to another server are left alone", Scene::elsewhere),
@@ -138,7 +135,7 @@ pub(crate) fn check(config: &Config, place: &Place, mode: &str) -> anyhow::Resul
         controller::deploy_node(config, place)?;
     }
     let scene = Scene { place: place.clone(), mode: mode.to_owned() };
-    let outcome = scene.set_up().and_then(|()| scene.judge());
+    let outcome = scene.set_up().and_then(|()| step::all(&scene, CHECKS));
     kubectl(place, &["delete", "namespace", "names", "--ignore-not-found", "--wait=false"])?;
     outcome
 }
@@ -150,20 +147,6 @@ impl Scene {
         kubectl(&self.place, &[NAMESPACE, "rollout", "status", "statefulset/member", "--timeout=120s"])?;
         // In node mode a pod joins while it runs.
         wait_for("the proxy answers", SOON, || self.is_answered_by_proxy())
-    }
-
-    fn judge(&self) -> anyhow::Result<()> {
-        let mut failed = Vec::new();
-        for (shows, check) in CHECKS {
-            match check(self) {
-                Ok(()) => say(&format!("pass {shows}")),
-                Err(error) => {
-                    say(&format!("FAIL {shows}: {error:#}"));
-                    failed.push(*shows);
-                }
-            }
-        }
-        if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join("; ")) }
     }
 
     /// What the rules of the pod say of questions for names.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use crate::clock::{Stopwatch, pause};
+use crate::say;
 
 /// A call of a program; its folder is the root, so that nothing depends on where we were started.
 pub(crate) fn command(program: impl AsRef<Path>, arguments: &[&str]) -> Command {
@@ -79,6 +80,27 @@ pub(crate) fn wait_for<T>(
             Err(_) => pause(Duration::from_millis(200)),
         }
     }
+}
+
+/// What a check shows, and how it is made in a scene.
+pub(crate) type Check<S> = (&'static str, fn(&S) -> anyhow::Result<()>);
+
+/// Makes every check, also when one before it failed, and says what came of each.
+///
+/// # Errors
+/// Names those that failed.
+pub(crate) fn all<S>(scene: &S, checks: &[Check<S>]) -> anyhow::Result<()> {
+    let mut failed = Vec::new();
+    for (shows, check) in checks {
+        match check(scene) {
+            Ok(()) => say(&format!("pass {shows}")),
+            Err(error) => {
+                say(&format!("FAIL {shows}: {error:#}"));
+                failed.push(*shows);
+            }
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join("; ")) }
 }
 
 /// The folder of a search path that holds a program.

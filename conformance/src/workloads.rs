@@ -9,8 +9,8 @@ use anyhow::{Context, bail, ensure};
 use crate::arguments::Arguments;
 use crate::cluster::{Place, apply, kubectl, kubectl_call};
 use crate::config::Config;
-use crate::step::{captured, wait_for};
-use crate::{controller, images, say};
+use crate::step::{self, Check, captured, wait_for};
+use crate::{controller, images};
 
 pub(crate) const OPTIONS: &[&str] = &["name", "mode", "rollouts", "rate"];
 
@@ -106,9 +106,6 @@ spec:
   portLevelMtls: {"9090": {mode: STRICT}}
 "#;
 
-/// One check.
-type Check = fn(&Scene) -> anyhow::Result<()>;
-
 struct Scene {
     place: Place,
     /// How pods become workloads: `sidecar` or `node`.
@@ -145,7 +142,7 @@ pub(crate) fn check(config: &Config, place: &Place, (mode, rollouts): (&str, usi
     Scene { place: place.clone(), mode: mode.to_owned(), rollouts, rate: RATE }.play(config)
 }
 
-const CHECKS: &[(&str, Check)] = &[
+const CHECKS: &[Check<Scene>] = &[
     ("a pod of a StatefulSet answers by its own name", Scene::by_own_name),
     ("a headless service leads to its pods", Scene::by_headless_service),
     ("no plain text reaches a pod past a headless service", Scene::no_plain_text),
@@ -162,7 +159,7 @@ impl Scene {
         if self.mode == "node" {
             controller::deploy_node(config, &self.place)?;
         }
-        let outcome = self.set_up().and_then(|()| self.judge());
+        let outcome = self.set_up().and_then(|()| step::all(self, CHECKS));
         kubectl(&self.place, &["delete", "namespace", "workloads", "--ignore-not-found", "--wait=false"])?;
         outcome
     }
@@ -182,20 +179,6 @@ impl Scene {
         }
         let ready = [NAMESPACE, "wait", "pod", "--all", "--for=condition=Ready", "--timeout=120s"];
         kubectl(&self.place, &ready).map(drop)
-    }
-
-    fn judge(&self) -> anyhow::Result<()> {
-        let mut failed = Vec::new();
-        for (shows, check) in CHECKS {
-            match check(self) {
-                Ok(()) => say(&format!("pass {shows}")),
-                Err(error) => {
-                    say(&format!("FAIL {shows}: {error:#}"));
-                    failed.push(*shows);
-                }
-            }
-        }
-        if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join("; ")) }
     }
 
     /// What the client in a pod prints.

@@ -1,6 +1,6 @@
 //! `xtask extra`: what takes longer or needs more tools than every change should pay for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
@@ -21,7 +21,6 @@ struct Metadata {
 #[derive(Deserialize)]
 struct Package {
     name: String,
-    version: String,
     features: std::collections::BTreeMap<String, Vec<String>>,
     /// The registries that it may go to; `None` is all of them.
     publish: Option<Vec<String>>,
@@ -74,25 +73,33 @@ fn features(config: &Config) -> anyhow::Result<()> {
 /// Every published crate packages, and what is in the package compiles alone.
 fn packages(config: &Config) -> anyhow::Result<()> {
     let metadata = metadata(config)?;
-    forget(config, &metadata)?;
+    let target = config.root.join("target/packaged");
+    forget(config, &metadata.packages, &target)?;
+    let folder = target.to_str().context("the target folder's name is not UTF-8")?;
     let ours = metadata.packages.iter().filter(|package| package.publish.as_ref().is_some_and(Vec::is_empty));
     let left_out = ours.flat_map(|package| ["--exclude", package.name.as_str()]);
-    let all = ["package", "--locked", "--workspace", "--allow-dirty"].into_iter();
+    let all = ["package", "--locked", "--workspace", "--allow-dirty", "--target-dir", folder].into_iter();
     step::succeed(step::cargo(config, &all.chain(left_out).collect::<Vec<_>>()))
 }
 
-/// What cargo unpacked of our crates when they were packaged before: it would be taken for what is packaged now, since name
-/// and version are the same. The folders of registries of packages alone have no name before the dash.
-fn forget(config: &Config, metadata: &Metadata) -> anyhow::Result<()> {
-    let Some(home) = &config.cargo_home else { return Ok(()) };
-    let Ok(registries) = std::fs::read_dir(home.join("registry/src")) else { return Ok(()) };
-    for registry in registries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with('-'))
-    {
-        for package in &metadata.packages {
-            let unpacked = registry.path().join(format!("{}-{}", package.name, package.version));
-            if unpacked.exists() {
-                std::fs::remove_dir_all(&unpacked).with_context(|| unpacked.display().to_string())?;
-            }
+/// Removes what cargo unpacked and compiled of our crates when they were packaged before: it would be taken for what is
+/// packaged now, since name and version are the same. Folders of such sources have no name before the dash.
+fn forget(config: &Config, packages: &[Package], target: &Path) -> anyhow::Result<()> {
+    let mut places: Vec<PathBuf> = [".fingerprint", "deps"].map(|of| target.join("debug").join(of)).into();
+    let sources =
+        config.cargo_home.as_ref().and_then(|home| std::fs::read_dir(home.join("registry/src")).ok());
+    let ours = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with('-');
+    places.extend(sources.into_iter().flatten().flatten().filter(ours).map(|entry| entry.path()));
+    for entry in places.iter().filter_map(|place| std::fs::read_dir(place).ok()).flatten().flatten() {
+        let file = entry.file_name().to_string_lossy().replace('_', "-");
+        let name = file.strip_prefix("lib").unwrap_or(&file);
+        let is_of =
+            |package: &Package| name.strip_prefix(&*package.name).is_some_and(|rest| rest.starts_with('-'));
+        if packages.iter().any(is_of) {
+            let path = entry.path();
+            let removed =
+                if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            removed.with_context(|| path.display().to_string())?;
         }
     }
     Ok(())
