@@ -70,7 +70,7 @@ spec:
         readinessProbe: {httpGet: {port: 8080, path: /}, periodSeconds: 1}
 "#;
 
-/// Questions whose answers the mesh knows, by type and name below the cluster's domain.
+/// Questions whose answers the mesh knows, by type and name below the cluster's domain, or whole with a dot at the end.
 const INSIDE: &[(&str, &str)] = &[
     ("A", "server.names.svc"),
     ("AAAA", "server.names.svc"),
@@ -103,6 +103,9 @@ const OUTSIDE: &[(&str, &str)] = &[
     ("A", "10-244-0-250.names.pod"),
     ("SOA", ""),
     ("TXT", "dns-version"),
+    // Not below the cluster's domain.
+    ("PTR", "1.0.96.10.in-addr.arpa."),
+    ("A", "www.example.com."),
 ];
 
 const CHECKS: &[Check<Scene>] = &[
@@ -272,8 +275,12 @@ fn dig(way: &[&str], questions: &[(&str, &str)]) -> Vec<String> {
     let said = ["dig", "@10.96.0.10", "+nocmd", "+noquestion", "+nostats", "+noauthority", "+noadditional"];
     let mut words: Vec<String> = said.iter().chain(way).map(|word| (*word).to_owned()).collect();
     for (kind, name) in questions {
-        let dot = if name.is_empty() { "" } else { "." };
-        words.extend([format!("{name}{dot}cluster.local."), (*kind).to_owned()]);
+        let whole = match *name {
+            "" => "cluster.local.".to_owned(),
+            name if name.ends_with('.') => name.to_owned(),
+            name => format!("{name}.cluster.local."),
+        };
+        words.extend([whole, (*kind).to_owned()]);
     }
     words
 }

@@ -79,6 +79,24 @@ pub enum Known {
     Places(Vec<Place>),
 }
 
+impl Known {
+    /// The same in another order each time: many clients take the first.
+    #[must_use]
+    pub fn turned(mut self, turn: usize) -> Self {
+        match &mut self {
+            Self::Addresses(all) => rotate(all, turn),
+            Self::NoSuchName => {}
+            Self::Places(all) => rotate(all, turn),
+        }
+        self
+    }
+}
+
+fn rotate<T>(all: &mut [T], turn: usize) {
+    let by = turn.checked_rem(all.len()).unwrap_or_default();
+    all.rotate_left(by);
+}
+
 /// One place of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {

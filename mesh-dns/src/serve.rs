@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +20,8 @@ use crate::query::{Known, Query};
 const UNDER_WAY: usize = 256;
 /// How long one server may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long all of them may take: less than clients wait.
+const LIMIT: Duration = Duration::from_secs(4);
 /// How long a connection may say nothing.
 const IDLE: Duration = Duration::from_secs(10);
 /// The longest datagram that is passed on, in bytes: more than clients ask for.
@@ -65,12 +68,14 @@ pub struct Upstream {
 pub struct Server<N> {
     names: N,
     upstream: Upstream,
+    /// Questions that were answered from what is known.
+    turn: AtomicUsize,
 }
 
 impl<N: Names> Server<N> {
     /// One that knows these names and asks others about the rest.
     pub fn new(names: N, upstream: Upstream) -> Self {
-        Self { names, upstream }
+        Self { names, upstream, turn: AtomicUsize::new(0) }
     }
 
     /// Answers datagrams until `end` resolves, and those that have come until then.
@@ -97,6 +102,9 @@ impl<N: Names> Server<N> {
             }
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                 self.names.heard(Outcome::Failed);
+                if let Ok(query) = &query {
+                    let _ = socket.try_send_to(&query.failed(), client);
+                }
                 continue;
             };
             let (server, socket, message) = (Arc::clone(&self), Arc::clone(&socket), message.to_vec());
@@ -141,24 +149,16 @@ impl<N: Names> Server<N> {
     }
 
     fn at_once(&self, query: &Query, limit: usize) -> Option<Vec<u8>> {
-        let known = self.names.known(query)?;
+        let known = self.names.known(query)?.turned(self.turn.fetch_add(1, Ordering::Relaxed));
         self.names.heard(Outcome::Answered);
         Some(query.answer(&known, self.names.zone(), limit))
     }
 
     /// What the first server says that answers at all; `None` when there is nothing to say to what is no question.
     async fn of_others(&self, message: &[u8], query: Option<&Query>, way: Way) -> Option<Vec<u8>> {
-        for server in &self.upstream.servers {
-            let asked = async {
-                match way {
-                    Way::Connection => self.over_connection(*server, message).await,
-                    Way::Datagram => self.by_datagram(*server, message, query).await,
-                }
-            };
-            if let Ok(Ok(answer)) = timeout(PATIENCE, asked).await {
-                self.names.heard(Outcome::Forwarded);
-                return Some(answer);
-            }
+        if let Ok(Some(answer)) = timeout(LIMIT, self.ask_all(message, query, way)).await {
+            self.names.heard(Outcome::Forwarded);
+            return Some(answer);
         }
         let query = query?;
         let Some(known) = self.names.in_doubt(query) else {
@@ -167,6 +167,21 @@ impl<N: Names> Server<N> {
         };
         self.names.heard(Outcome::Answered);
         Some(query.answer(&known, self.names.zone(), query.limit()))
+    }
+
+    async fn ask_all(&self, message: &[u8], query: Option<&Query>, way: Way) -> Option<Vec<u8>> {
+        for server in &self.upstream.servers {
+            let asked = async {
+                match way {
+                    Way::Connection => self.over_connection(*server, message).await,
+                    Way::Datagram => self.by_datagram(*server, message, query).await,
+                }
+            };
+            if let Ok(Ok(answer)) = timeout(PATIENCE, asked).await {
+                return Some(answer);
+            }
+        }
+        None
     }
 
     /// A port of the system's choice for each question: whoever guesses answers must guess it too.

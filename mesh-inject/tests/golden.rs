@@ -5,11 +5,11 @@
 
 use std::path::Path;
 
-use mesh_inject::inject::{Decision, Injection, WORKLOAD_API, decide};
+use mesh_inject::inject::{DNS, Decision, Injection, WORKLOAD_API, decide};
 use mesh_model::{SpiffeId, TrustDomain};
 use serde_json::Value;
 
-fn injected(pod: &Value) -> Value {
+fn decided(pod: &Value) -> Decision {
     let trust_domain = TrustDomain::default();
     let identity =
         SpiffeId::for_service_account(&trust_domain, "service-mesh-system", "service-mesh-controller");
@@ -21,7 +21,11 @@ fn injected(pod: &Value) -> Value {
         trust_domain,
     };
     let namespace = [("mesh.io/mode".to_owned(), "sidecar".to_owned())].into();
-    match decide(pod, &namespace, &settings) {
+    decide(pod, &namespace, &settings)
+}
+
+fn injected(pod: &Value) -> Value {
+    match decided(pod) {
         Decision::Inject(pod) => *pod,
         other => panic!("{other:?}"),
     }
@@ -53,4 +57,19 @@ fn a_pod_that_wants_no_identity_for_its_applications_has_none() {
     let injected = injected(&pod);
     check("none.json", &injected);
     assert!(!injected.to_string().contains("mesh-workload-api"), "{injected}");
+}
+
+#[test]
+fn a_pod_that_wants_its_names_left_alone_has_no_rule_and_no_listener_for_them() {
+    let mut pod = given();
+    assert!(injected(&pod).to_string().contains("--names=15053"));
+    pod["metadata"]["annotations"][DNS] = "none".into();
+    let left_alone = injected(&pod).to_string();
+    assert!(!left_alone.contains("--names") && left_alone.contains(r#"\"names\":null"#), "{left_alone}");
+    pod["metadata"]["annotations"][DNS] = "off".into();
+    let refused = decided(&pod);
+    assert!(
+        matches!(&refused, Decision::Refuse(why) if why.contains("the only value is none")),
+        "{refused:?}"
+    );
 }

@@ -91,6 +91,19 @@ fn what_does_not_fit_is_cut_and_comes_whole_over_a_connection() {
 }
 
 #[test]
+fn every_address_comes_first_in_its_turn() {
+    let known = Known::Addresses(addresses(&["10.0.0.1", "10.0.0.2", "10.0.0.3"]));
+    let first = |turn| match known.clone().turned(turn) {
+        Known::Addresses(all) => all[0].to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([0, 1, 2, 3].map(first), ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.1"]);
+    for none in [Known::Addresses(Vec::new()), Known::NoSuchName, Known::Places(Vec::new())] {
+        assert_eq!(none.clone().turned(7), none);
+    }
+}
+
+#[test]
 fn places_come_with_their_addresses() {
     let query = Query::read(&plain(33, b"\x05_http\x04_tcp\x03web\0")).unwrap();
     let place = |name: &str, port| Place { name: name.into(), port, addresses: addresses(&["10.0.0.1"]) };

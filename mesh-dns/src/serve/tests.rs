@@ -124,7 +124,7 @@ async fn the_rest_is_for_others_and_a_silent_one_gives_way_to_the_next() {
 }
 
 #[tokio::test]
-async fn questions_beyond_the_bound_are_dropped_and_known_names_still_answered() {
+async fn questions_beyond_the_bound_fail_at_once_and_known_names_are_still_answered() {
     let running = start(vec![other(true).await]).await;
     let socket = client();
     for id in 0..u16::try_from(UNDER_WAY).unwrap() + 20 {
@@ -132,6 +132,9 @@ async fn questions_beyond_the_bound_are_dropped_and_known_names_still_answered()
         socket.send_to(&question.encode(), running.at).await.unwrap();
         tokio::task::yield_now().await;
     }
+    let mut buffer = [0; 512];
+    let length = socket.recv(&mut buffer).await.unwrap();
+    assert_eq!((length > 12, buffer[3] & 0xf), (true, 2), "the first answers are failures");
     assert_eq!(by_datagram(running.at, "web.test").await, Ok(Answer::Truncated));
     let heard = running.server.names.0.lock().unwrap().clone();
     assert!(heard.iter().filter(|outcome| **outcome == Outcome::Failed).count() >= 20, "{heard:?}");

@@ -7,5 +7,6 @@
 )]
 
 mod handover;
+mod names;
 mod pods;
 mod world;
