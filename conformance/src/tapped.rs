@@ -20,7 +20,7 @@ use records::{Segment, Streams};
 /// The bridge that all pods of the node are on.
 const BRIDGE: &str = "pods0";
 /// Where a recording ends by itself, in kilobytes: many times what the mesh tests need.
-const LARGEST: &str = "filesize:400000";
+const LARGEST: u64 = 400_000;
 /// How long the recorder may take to begin.
 const SOON: Duration = Duration::from_secs(20);
 /// Most violations that are said one by one.
@@ -50,8 +50,10 @@ impl Tap {
         if file.exists() {
             std::fs::remove_file(&file)?;
         }
-        let mut recorder = on_node(place)?;
-        recorder.args(["dumpcap", "-q", "-P", "-i", BRIDGE, "-f", "tcp", "-a", LARGEST, "-w"]).arg(&file);
+        let (mut recorder, limit) = (on_node(place)?, format!("filesize:{LARGEST}"));
+        recorder
+            .args(["dumpcap", "-q", "-P", "-i", BRIDGE, "-f", "tcp", "-B", "64", "-a", &limit, "-w"])
+            .arg(&file);
         let child = recorder.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let recorder = Running(child.context("dumpcap, of the package tshark")?);
         // The file's head is written when the recorder listens.
@@ -69,6 +71,11 @@ impl Tap {
         // What is under way reaches the file.
         clock::pause(Duration::from_secs(1));
         let pid = recorder.0.id().to_string();
+        // One that has reached its limit has missed what came after.
+        ensure!(
+            recorder.0.try_wait()?.is_none(),
+            "the recording ended after {LARGEST} kB, before what it records"
+        );
         crate::step::succeed(command("kill", &["-INT", &pid]))?;
         recorder.0.wait()?;
         let pods = roll.end()?;

@@ -11,7 +11,7 @@ use crate::cluster::{Channel, Place};
 use crate::config::Config;
 use crate::controller::{self, Names};
 use crate::images::Profile;
-use crate::{images, say, trials};
+use crate::{images, say, tapped, trials};
 
 /// Options of the matrix.
 pub(crate) const OPTIONS: &[&str] = &["times", "channel"];
@@ -94,7 +94,8 @@ impl Round<'_> {
                 if time == 1 {
                     run.arguments.extend(report.arguments(self.config)?);
                 }
-                mesh::judge(self.config, &play(self.config, self.place, &run)?)?;
+                let results = tapped::while_running(self.place, || play(self.config, self.place, &run))?;
+                mesh::judge(self.config, &results)?;
                 if time == 1 {
                     report.keep(self.config)?;
                 }

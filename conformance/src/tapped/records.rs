@@ -7,6 +7,11 @@ use std::net::IpAddr;
 const TYPES: std::ops::RangeInclusive<u8> = 20..=24;
 /// The largest record, with what encryption may add.
 const LARGEST: usize = (1 << 14) + 256;
+/// The record of a handshake, and the message that begins one.
+const HANDSHAKE: u8 = 22;
+const HELLO: u8 = 1;
+/// The side that began a connection.
+const CLIENT: &str = "client";
 /// The bytes before a record's content: its type, a version and its length.
 const HEAD: usize = 5;
 
@@ -99,8 +104,10 @@ impl Streams {
                 continue;
             };
             found.connections += 1;
-            for (sent, who) in stream.sent.iter().zip(["client", "server"]) {
-                match records(sent) {
+            for (sent, who) in stream.sent.iter().zip([CLIENT, "server"]) {
+                let found_there =
+                    if who == CLIENT { begins_tls(sent).and_then(|()| records(sent)) } else { records(sent) };
+                match found_there {
                     Ok(count) => found.records += count,
                     Err(bytes) => found.violations.push(format!(
                         "{:.3} from {from} to {to} port {}: the {who} sent {:?}",
@@ -113,6 +120,14 @@ impl Streams {
         }
         found
     }
+}
+
+/// Whether a client that says anything begins with a ClientHello (RFC 8446, section 4.1.2), or gives its first bytes.
+fn begins_tls(sent: &BTreeMap<u64, Vec<u8>>) -> Result<(), Vec<u8>> {
+    let all: Vec<u8> = sent.values().flatten().copied().take(40).collect();
+    let hello =
+        all.first().is_none_or(|kind| *kind == HANDSHAKE) && all.get(HEAD).is_none_or(|kind| *kind == HELLO);
+    if hello { Ok(()) } else { Err(all) }
 }
 
 /// Counts the records of a direction, or gives the first bytes that are none. What follows a gap of the recording cannot be
@@ -191,7 +206,8 @@ mod tests {
 
     #[test]
     fn plain_text_is_seen_in_both_directions_and_behind_tls() {
-        let table: [(Parts, Parts, &str); 5] = [
+        let table: [(Parts, Parts, &str); 6] = [
+            (&[RECORD], &[], "the client sent"),
             (&[b"GET / HTTP/1.1\r\n"], &[], "the client sent \"GET / HTTP/1.1"),
             (&[HELLO], &[b"220 hello\r\n"], "the server sent \"220 hello"),
             (&[HELLO, b"PRI * HTTP/2.0"], &[RECORD], "the client sent \"PRI *"),
