@@ -9,6 +9,7 @@ pub mod query;
 pub mod resolver;
 pub mod serve;
 pub mod settings;
+mod transport;
 pub mod zone;
 
 pub use fresh::keep;

@@ -188,6 +188,7 @@ impl Query {
         let code = if *known == Known::NoSuchName { 3 } else { 0 };
         // How long the absence holds is said by the zone (RFC 2308, section 3).
         let authority = if answers.is_empty() { start_of(zone) } else { Vec::new() };
+        let code = AUTHORITY | code;
         let whole = self.message(code, &answers, &authority, &further);
         if whole.len() <= limit {
             return whole;
@@ -196,21 +197,18 @@ impl Query {
         if without.len() <= limit {
             return without;
         }
-        let mut cut = self.message(code, &[], &[], &[]);
-        cut[2] |= (CUT >> 8) as u8;
-        cut
+        self.message(code | CUT, &[], &[], &[])
     }
 
     /// The answer when nobody could say: SERVFAIL.
     pub fn failed(&self) -> Vec<u8> {
-        let mut message = self.message(2, &[], &[], &[]);
-        message[2] &= !((AUTHORITY >> 8) as u8);
-        message
+        self.message(2, &[], &[], &[])
     }
 
+    /// `code` is the response code, with the flags that the answer has beside those of every one.
     fn message(&self, code: u16, answers: &[Vec<u8>], authority: &[u8], further: &[Vec<u8>]) -> Vec<u8> {
         let count = |records: &[Vec<u8>]| u16::try_from(records.len()).unwrap_or(u16::MAX);
-        let flags = ANSWER | AUTHORITY | RECURSED | self.flags | code;
+        let flags = ANSWER | RECURSED | self.flags | code;
         let extra = u16::from(self.size.is_some());
         let mut message = Vec::with_capacity(512);
         let counts = [count(answers), u16::from(!authority.is_empty()), count(further) + extra];

@@ -3,18 +3,15 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::TcpStream;
 
 use crate::message::{Answer, Family, NameError, Question, UDP_SIZE};
-use crate::settings::{SYSTEM, Settings};
+use crate::settings::{PORT, SYSTEM, Settings};
+use crate::transport::{read, socket_to, write};
 
-/// The port of name servers.
-const PORT: u16 = 53;
 /// How often every server is asked.
 const ROUNDS: usize = 2;
 /// How long one server may take.
@@ -65,7 +62,7 @@ pub struct Resolver {
 #[derive(Debug, Clone)]
 enum Servers {
     Listed(Arc<[SocketAddr]>),
-    System(PathBuf),
+    System,
 }
 
 impl Resolver {
@@ -76,7 +73,7 @@ impl Resolver {
 
     /// One that asks the system's servers.
     pub fn system() -> Self {
-        Self { servers: Servers::System(SYSTEM.into()), local: false }
+        Self { servers: Servers::System, local: false }
     }
 
     /// Takes loopback and link-local addresses too. A proxy's own ports are there, and a name that somebody else
@@ -89,10 +86,9 @@ impl Resolver {
     fn servers(&self) -> Result<Vec<SocketAddr>, LookupError> {
         match &self.servers {
             Servers::Listed(servers) => Ok(servers.to_vec()),
-            Servers::System(path) => {
-                let text = std::fs::read_to_string(path);
-                let text = text.map_err(|e| LookupError::Failed(format!("{}: {e}", path.display())))?;
-                Ok(Settings::parse(&text).servers)
+            Servers::System => {
+                let settings = Settings::of_system();
+                Ok(settings.map_err(|error| LookupError::Failed(format!("{SYSTEM}: {error}")))?.servers)
             }
         }
     }
@@ -169,11 +165,7 @@ fn has_way(address: &IpAddr) -> bool {
 }
 
 async fn ask(server: SocketAddr, question: &Question) -> io::Result<Answer> {
-    let own: IpAddr =
-        if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    // A port of the system's choice for each question: whoever guesses answers must guess it too.
-    let socket = UdpSocket::from_std(mesh_rt::net::bind_udp(SocketAddr::new(own, 0), false)?)?;
-    socket.connect(server).await?;
+    let socket = socket_to(server, None).await?;
     socket.send(&question.encode()).await?;
     let mut buffer = vec![0; usize::from(UDP_SIZE)];
     loop {
@@ -190,13 +182,8 @@ async fn ask(server: SocketAddr, question: &Question) -> io::Result<Answer> {
 /// Asks over TCP (RFC 7766).
 async fn ask_whole(server: SocketAddr, question: &Question) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(server).await?;
-    let asked = question.encode();
-    let length = u16::try_from(asked.len()).map_err(io::Error::other)?;
-    stream.write_all(&[&length.to_be_bytes()[..], &asked].concat()).await?;
-    let length = stream.read_u16().await?;
-    let mut message = vec![0; usize::from(length)];
-    stream.read_exact(&mut message).await?;
-    match question.answer(&message).map_err(io::Error::other)? {
+    write(&mut stream, &question.encode()).await?;
+    match question.answer(&read(&mut stream).await?).map_err(io::Error::other)? {
         Answer::Truncated => Err(io::Error::other("the answer is cut short over TCP too")),
         answer => Ok(answer),
     }

@@ -3,18 +3,18 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::query::{Known, Query};
+use crate::transport::{read, socket_to, write};
 
 /// Most questions that wait for others at a time, and most connections.
 const UNDER_WAY: usize = 256;
@@ -184,19 +184,13 @@ impl<N: Names> Server<N> {
         None
     }
 
-    /// A port of the system's choice for each question: whoever guesses answers must guess it too.
     async fn by_datagram(
         &self,
         server: SocketAddr,
         message: &[u8],
         query: Option<&Query>,
     ) -> io::Result<Vec<u8>> {
-        let any = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let socket = UdpSocket::from_std(mesh_rt::net::bind_udp(SocketAddr::new(any, 0), false)?)?;
-        if let Some(mark) = self.upstream.mark {
-            mesh_rt::net::mark(&socket, mark)?;
-        }
-        socket.connect(server).await?;
+        let socket = socket_to(server, self.upstream.mark).await?;
         socket.send(message).await?;
         let mut answer = vec![0; LONGEST];
         loop {
@@ -230,19 +224,6 @@ impl<N: Names> Server<N> {
 enum Way {
     Connection,
     Datagram,
-}
-
-/// One message with its length before it.
-async fn read(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let length = stream.read_u16().await?;
-    let mut message = vec![0; usize::from(length)];
-    stream.read_exact(&mut message).await?;
-    Ok(message)
-}
-
-async fn write(stream: &mut TcpStream, message: &[u8]) -> io::Result<()> {
-    let length = u16::try_from(message.len()).map_err(io::Error::other)?;
-    stream.write_all(&[&length.to_be_bytes()[..], message].concat()).await
 }
 
 #[cfg(test)]

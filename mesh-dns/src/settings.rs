@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The port of name servers.
-const PORT: u16 = 53;
+pub(crate) const PORT: u16 = 53;
 /// Where the system names its servers.
 pub(crate) const SYSTEM: &str = "/etc/resolv.conf";
 /// Most servers that are asked, as many as system resolvers take.

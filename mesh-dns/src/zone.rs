@@ -48,12 +48,8 @@ impl Zone {
         if mesh.version() == 0 {
             return None;
         }
-        let labels: Vec<_> = query.labels().collect();
-        let (rest, domain) = labels.split_at_checked(labels.len().checked_sub(self.labels.len())?)?;
-        let [rest @ .., name, namespace, SERVICES] = rest else { return None };
-        if domain != self.labels {
-            return None;
-        }
+        let labels = self.below(query)?;
+        let [rest @ .., name, namespace, SERVICES] = &labels[..] else { return None };
         let part = match rest {
             [] => Part::Whole,
             [endpoint] => Part::Endpoint(endpoint),
@@ -78,10 +74,15 @@ impl Zone {
     /// What to say of a name when nobody else answers: what the snapshot does not have, the cluster does not have. It is
     /// better to say so than to fail, for a client whose search list makes such names goes on to the next one.
     pub fn in_doubt(&self, mesh: &Mesh, query: &Query) -> Option<Known> {
-        let labels: Vec<_> = query.labels().collect();
-        let (rest, domain) = labels.split_at_checked(labels.len().checked_sub(self.labels.len())?)?;
-        let is_ours = mesh.version() > 0 && domain == self.labels && matches!(rest, [.., SERVICES]);
+        let is_ours = mesh.version() > 0 && self.below(query)?.last() == Some(&SERVICES);
         is_ours.then_some(Known::NoSuchName)
+    }
+
+    /// The labels of the name before those of the domain; `None` for a name of another one.
+    fn below<'q>(&self, query: &'q Query) -> Option<Vec<&'q str>> {
+        let mut labels: Vec<_> = query.labels().collect();
+        let domain = labels.split_off(labels.len().checked_sub(self.labels.len())?);
+        (domain == self.labels).then_some(labels)
     }
 
     fn of(&self, mesh: &Mesh, service: &Service, part: &Part<'_>, kind: Kind) -> Known {

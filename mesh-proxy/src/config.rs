@@ -303,12 +303,7 @@ impl Config {
             ports: if gateway.privileged_ports { BindPorts::AsWritten } else { BindPorts::Unprivileged },
         });
         if let Some(sidecar) = &self.sidecar {
-            let settings = sidecar.names.map(|port| (port, Settings::of_system().unwrap_or_default()));
-            let server = |(port, settings): (u16, Settings)| {
-                let server = name_server(control.mesh.clone(), &settings, None, &options.telemetry)?;
-                Some(NamesListener::of_pod(&server, &settings, port))
-            };
-            options.names = settings.and_then(server).unwrap_or_default();
+            options.names = sidecar.names(control, &options.telemetry).unwrap_or_default();
             options.inbound = sidecar.inbound.iter().map(|inbound| sidecar.inbound(inbound)).collect();
             options.outbound = sidecar.outbound.iter().map(|outbound| sidecar.outbound(outbound)).collect();
         }
@@ -317,6 +312,12 @@ impl Config {
 }
 
 impl Sidecar {
+    fn names(&self, control: &Control, telemetry: &Telemetry) -> Option<Vec<NamesListener>> {
+        let (port, settings) = (self.names?, Settings::of_system().ok()?);
+        let server = name_server(control.mesh.clone(), &settings, None, telemetry)?;
+        Some(NamesListener::of_pod(&server, &settings, port))
+    }
+
     fn inbound(&self, inbound: &Inbound) -> InboundListener {
         let port = InboundPort {
             workload: ObjectName::new(self.namespace.as_str(), self.name.as_str()),

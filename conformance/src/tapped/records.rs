@@ -10,8 +10,6 @@ const LARGEST: usize = (1 << 14) + 256;
 /// The record of a handshake, and the message that begins one.
 const HANDSHAKE: u8 = 22;
 const HELLO: u8 = 1;
-/// The side that began a connection.
-const CLIENT: &str = "client";
 /// The bytes before a record's content: its type, a version and its length.
 const HEAD: usize = 5;
 
@@ -104,10 +102,11 @@ impl Streams {
                 continue;
             };
             found.connections += 1;
-            for (sent, who) in stream.sent.iter().zip([CLIENT, "server"]) {
-                let found_there =
-                    if who == CLIENT { begins_tls(sent).and_then(|()| records(sent)) } else { records(sent) };
-                match found_there {
+            let [client, server] = &stream.sent;
+            let judged =
+                [("client", begins_tls(client).and_then(|()| records(client))), ("server", records(server))];
+            for (who, outcome) in judged {
+                match outcome {
                     Ok(count) => found.records += count,
                     Err(bytes) => found.violations.push(format!(
                         "{:.3} from {from} to {to} port {}: the {who} sent {:?}",
