@@ -1,6 +1,7 @@
 //! The client's connection, shared by the loop that serves it and by the body of the request under way.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -14,6 +15,10 @@ use crate::outgoing::{Fault, Outgoing};
 use crate::raw::{Prefixed, RawIo};
 use crate::wire::{Broken, Wire};
 
+/// Said while nobody asks: no further request is wanted on this connection. A client that has asked meanwhile passes
+/// it over like every interim answer (RFC 9110, section 15.2) and gets its answer; one that is about to ask sees that
+/// the connection is not quiet and takes another one.
+const FAREWELL: &[u8] = b"HTTP/1.1 199 Going Away\r\n\r\n";
 /// Leave to send the body (RFC 9110, section 10.1.1).
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// Bytes of a body that nobody wants which are passed over for the sake of the next request.
@@ -92,15 +97,21 @@ impl Client {
     }
 
     fn poll_leave(&self, wire: &mut Wire, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.leave.get().is_empty() {
-            let left = self.leave.get();
-            let count = ready!(wire.poll_write(cx, &[io::IoSlice::new(left)]))?;
-            if count == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.leave.set(&left[count..]);
-        }
-        wire.poll_flush(cx)
+        let mut left = self.leave.get();
+        let written = poll_write_all(wire, cx, &mut left);
+        self.leave.set(left);
+        written
+    }
+
+    /// Tells a client between two requests that no other one is wanted, before the connection is closed: HTTP/1 alone
+    /// cannot say so, and a request on its way to a closing connection is lost. For clients of which it is known that
+    /// they do not reuse a connection that is not quiet, as [`Connection`](crate::Connection) does not.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn say_farewell(&self) -> io::Result<()> {
+        let mut left = FAREWELL;
+        poll_fn(|cx| poll_write_all(&mut self.wire.borrow_mut(), cx, &mut left)).await
     }
 
     /// Whether all of the body was read.
@@ -164,4 +175,15 @@ impl Client {
         }
         wire.is_over()
     }
+}
+
+fn poll_write_all(wire: &mut Wire, cx: &mut Context<'_>, left: &mut &'static [u8]) -> Poll<io::Result<()>> {
+    while !left.is_empty() {
+        let count = ready!(wire.poll_write(cx, &[io::IoSlice::new(left)]))?;
+        if count == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        *left = &left[count..];
+    }
+    wire.poll_flush(cx)
 }

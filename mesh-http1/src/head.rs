@@ -8,7 +8,7 @@ use crate::lines::Lines;
 /// Most bytes of a head.
 pub const MAX_HEAD: usize = 60 * 1024;
 /// Most header lines of a head.
-pub const MAX_FIELDS: usize = 100;
+pub const MAX_FIELDS: usize = 128;
 
 /// How far a head is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

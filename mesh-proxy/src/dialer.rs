@@ -24,7 +24,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::capture::SocketBroker;
 use crate::tcp::tune;
-use crate::tls::{MESH_H2, MESH_TCP, MeshTls, Peers, SystemRoots, backend_config};
+use crate::tls::{MESH_H1, MESH_H2, MESH_TCP, MeshTls, Peers, SystemRoots, backend_config};
 use crate::upstream::{Connect, ConnectError, Security, Speaks, Upstream};
 
 pub use stream::UpstreamStream;
@@ -155,9 +155,12 @@ impl Dialer {
         let before = self.0.parts.peers.version();
         let secured = TlsConnector::from(config).connect(name, stream).await;
         let secured = secured.map_err(|problem| handshake(address, problem))?;
-        let mark = if upstream.speaks == Speaks::Opaque { MESH_TCP } else { MESH_H2 };
-        if secured.get_ref().1.alpn_protocol() != Some(mark) {
-            return Err(unusable(&"the peer is no proxy of the mesh: it did not take the mark"));
+        match (upstream.speaks, secured.get_ref().1.alpn_protocol()) {
+            (Speaks::Http1, Some(MESH_H1))
+            | (Speaks::Http2, Some(MESH_H2))
+            | (Speaks::Opaque, Some(MESH_TCP)) => {}
+            (Speaks::Http1, Some(MESH_H2)) => return Err(ConnectError::OnlyHttp2(address)),
+            _ => return Err(unusable(&"the peer is no proxy of the mesh: it did not take the mark")),
         }
         let trusted = self.0.parts.peers.server(secured, before).map_err(|e| unusable(&e))?;
         Ok(UpstreamStream::mesh(trusted))

@@ -1,9 +1,10 @@
 //! Upstream HTTP connections of one worker, kept and shared. No lock: a pool belongs to one thread.
 //!
 //! HTTP/1 connections carry one request at a time and wait in a list between two; HTTP/2 connections are
-//! shared up to their capacity. A connection is used again only after its last exchange ended cleanly.
+//! shared up to their capacity. A connection is used again only after its last exchange ended cleanly. A peer of the
+//! mesh has both: HTTP/1 costs less, and what is more than a number of requests at once is multiplexed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 use crate::hashed::HashMap;
 use crate::http::call::Head;
 use crate::http::{Body, Incoming};
-use crate::upstream::{Connect, ConnectError, Speaks, Upstream};
+use crate::upstream::{Connect, ConnectError, Security, Speaks, Upstream};
 
 mod h1;
 mod h2;
@@ -33,6 +34,8 @@ pub struct Limits {
     pub idle_per_upstream: usize,
     /// How long an HTTP/1 connection may wait for its next request.
     pub idle: Duration,
+    /// HTTP/1 connections to one peer of the mesh. More requests at once than that share connections of HTTP/2.
+    pub to_peer: usize,
     /// Requests that share one HTTP/2 connection.
     pub streams: u32,
     /// How long a connection may take to be made.
@@ -44,6 +47,7 @@ impl Default for Limits {
         Self {
             idle_per_upstream: 128,
             idle: Duration::from_secs(45),
+            to_peer: 32,
             streams: 100,
             connect: Duration::from_secs(5),
         }
@@ -63,6 +67,8 @@ pub struct Pool<C> {
 struct Slot {
     http1: Rc<h1::Idle>,
     http2: h2::Shared,
+    /// The peer knows the mesh's HTTP/2 alone.
+    only_http2: Cell<bool>,
 }
 
 /// Why a request that got a connection has no answer.
@@ -122,6 +128,13 @@ impl<C: Connect> Pool<C> {
         }
     }
 
+    /// A stream of HTTP/2 to a peer that would otherwise be spoken to in HTTP/1.
+    async fn checkout_stream(&self, upstream: &Upstream) -> Result<Lease, ConnectError> {
+        let shared = Upstream { speaks: Speaks::Http2, ..upstream.clone() };
+        let held = self.slot(&shared).http2.checkout(self, &shared).await?;
+        Ok(Lease(Held::Shared(held)))
+    }
+
     /// A new HTTP/1 connection, whatever waits.
     ///
     /// # Errors
@@ -136,11 +149,23 @@ impl<C: Connect> Pool<C> {
 
     /// Opens a connection. Its future is large and rarely needed, so that it has a place of its own.
     async fn open_http1(&self, upstream: &Upstream, slot: &Slot) -> Result<Lease, ConnectError> {
+        let most = match upstream.security {
+            Security::Mesh(_) if slot.only_http2.get() => 0,
+            Security::Mesh(_) => self.limits.to_peer,
+            Security::Application | Security::Plain | Security::Tls(..) => usize::MAX,
+        };
         let opened = Box::pin(async {
-            let io = self.open(upstream).await?;
-            Ok(h1::begin(Box::new(io), &slot.http1))
+            let Some(place) = slot.http1.place(most) else { return self.checkout_stream(upstream).await };
+            match self.open(upstream).await {
+                Ok(io) => Ok(Lease(Held::One(h1::begin(Box::new(io), place, &slot.http1)))),
+                Err(ConnectError::OnlyHttp2(_)) => {
+                    slot.only_http2.set(true);
+                    self.checkout_stream(upstream).await
+                }
+                Err(problem) => Err(problem),
+            }
         });
-        opened.await.map(|held| Lease(Held::One(held)))
+        opened.await
     }
 
     /// To be called every five seconds: closes what has waited too long and forgets upstreams without connections.

@@ -11,5 +11,5 @@ mod peers;
 pub use backend::{BackendTlsError, SystemRoots, backend_config};
 pub use hello::{FirstBytes, Hello, HelloError, look, read_first};
 pub use listener::{ListenerTlsError, Terminations};
-pub use mesh::{MESH_H2, MESH_TCP, MeshTls};
+pub use mesh::{MESH_H1, MESH_H2, MESH_TCP, MeshTls};
 pub use peers::{Distrusted, Peers, Trusted};

@@ -75,6 +75,9 @@ pub enum ConnectError {
         /// What the system said.
         problem: io::Error,
     },
+    /// The peer takes HTTP/2 alone, where HTTP/1 was to be spoken.
+    #[error("{0} takes HTTP/2 alone")]
+    OnlyHttp2(SocketAddr),
     /// It took longer than the limit.
     #[error("connecting to {0} took too long")]
     TimedOut(SocketAddr),
@@ -85,7 +88,7 @@ impl ConnectError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Identity { .. } => Reason::UpstreamIdentity,
-            Self::Io { .. } => Reason::UpstreamConnect,
+            Self::Io { .. } | Self::OnlyHttp2(_) => Reason::UpstreamConnect,
             Self::TimedOut(_) => Reason::Timeout,
         }
     }

@@ -2,6 +2,8 @@
 
 #[path = "http_stack/authorization.rs"]
 mod authorization;
+#[path = "http_stack/between.rs"]
+mod between;
 #[path = "http_stack/exchanges.rs"]
 mod exchanges;
 #[path = "http_stack/model.rs"]

@@ -15,6 +15,8 @@ use super::names;
 
 /// Most header lines of a head.
 pub const MAX_HEADERS: usize = 100;
+/// How many more a proxy of the mesh may have added to what it let in.
+const ADDED_BY_PEER: usize = 28;
 /// Most bytes of a head, decoded.
 pub const MAX_HEAD: usize = 60 * 1024;
 
@@ -50,7 +52,8 @@ pub struct Accepted {
 /// # Errors
 /// The answer that the client gets instead.
 pub fn accept(parts: &mut Parts, sender: Sender) -> Result<Accepted, Error> {
-    if parts.headers.len() > MAX_HEADERS {
+    let most = if sender == Sender::Peer { MAX_HEADERS + ADDED_BY_PEER } else { MAX_HEADERS };
+    if parts.headers.len() > most {
         return Err(Error::HeadTooLarge);
     }
     let extended = parts.extensions.remove::<Protocol>();

@@ -314,16 +314,15 @@ fn wants_http2(protocol: AppProtocol, grpc: bool, shape: &Shape) -> bool {
 }
 
 fn upstream(mesh: &Mesh, plan: &Plan<'_>, endpoint: &Endpoint, http2: bool) -> Upstream {
-    let plain = if http2 { Speaks::Http2 } else { Speaks::Http1 };
+    let speaks = if http2 { Speaks::Http2 } else { Speaks::Http1 };
     if plan.scope.is_client(&endpoint.address) {
-        return Upstream { address: endpoint.address, security: Security::Application, speaks: plain };
+        return Upstream { address: endpoint.address, security: Security::Application, speaks };
     }
-    let (security, speaks) = match &endpoint.identity {
-        // Between proxies everything is multiplexed; the mark says what the application speaks.
-        Some(identity) => (Security::Mesh(identity.clone()), Speaks::Http2),
+    let security = match &endpoint.identity {
+        Some(identity) => Security::Mesh(identity.clone()),
         None => match mesh.backend_tls(&plan.service, plan.port) {
-            Some(tls) => (Security::Tls(Arc::clone(tls), plan.scope.shown_certificate(mesh, tls)), plain),
-            None => (Security::Plain, plain),
+            Some(tls) => Security::Tls(Arc::clone(tls), plan.scope.shown_certificate(mesh, tls)),
+            None => Security::Plain,
         },
     };
     Upstream { address: endpoint.address, security, speaks }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::Version;
 use mesh_model::{AppProtocol, ConnectionFacts, Mesh, ObjectName, Reason, Transport};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -21,7 +22,7 @@ use crate::http::Downstream;
 use crate::scope::Scope;
 use crate::tcp::{Abort, Rewound};
 use crate::telemetry::flow::Protocol;
-use crate::tls::{FirstBytes, Hello, MESH_H2, MESH_TCP, read_first};
+use crate::tls::{FirstBytes, Hello, MESH_H1, MESH_H2, MESH_TCP, read_first};
 use crate::upstream::{Connect, Security, Speaks, Upstream};
 
 /// Whether connections without mesh TLS may enter.
@@ -96,7 +97,7 @@ pub(crate) async fn serve(
 }
 
 fn marked(hello: &Hello) -> bool {
-    hello.offers(MESH_H2) || hello.offers(MESH_TCP)
+    [MESH_H1, MESH_H2, MESH_TCP].into_iter().any(|mark| hello.offers(mark))
 }
 
 /// The address that policies see and the one of the application.
@@ -124,7 +125,11 @@ async fn meshed(cx: &Context, port: &InboundPort, arrived: Arrived) {
     };
     let connection = stream.get_ref().1;
     facts.peer = mesh_ca::tls::peer_identity(connection);
-    let http = connection.alpn_protocol() == Some(MESH_H2);
+    let hop = match connection.alpn_protocol() {
+        Some(MESH_H1) => Some(Version::HTTP_11),
+        Some(MESH_H2) => Some(Version::HTTP_2),
+        _ => None,
+    };
     if facts.peer.is_none() || connection.alpn_protocol().is_none() {
         return cx.refuse(Reason::IdentityRequired, &facts.source, &"the peer proved no identity");
     }
@@ -136,8 +141,8 @@ async fn meshed(cx: &Context, port: &InboundPort, arrived: Arrived) {
     // it could say who it is in place of its certificate.
     let at = At { port, application, client, drain };
     match declared(&cx.mesh.current(), [facts.destination, local]) {
-        _ if http => requests(cx, at, stream, Downstreams { facts, mesh_hop: true, tls: true }).await,
-        Declared::Http => requests(cx, at, stream, Downstreams { facts, mesh_hop: false, tls: true }).await,
+        _ if hop.is_some() => requests(cx, at, stream, Downstreams { facts, hop, tls: true }).await,
+        Declared::Http => requests(cx, at, stream, Downstreams { facts, hop, tls: true }).await,
         Declared::Nothing => undeclared::serve(cx, at, stream, (facts, true)).await,
         Declared::Opaque => opaque(cx, at, stream, facts).await,
     }
@@ -155,7 +160,8 @@ struct At<'p> {
 /// What requests on a connection have in common.
 struct Downstreams {
     facts: ConnectionFacts,
-    mesh_hop: bool,
+    /// What the mark of a hop between proxies says is spoken.
+    hop: Option<Version>,
     tls: bool,
 }
 
@@ -164,15 +170,13 @@ async fn requests<D>(cx: &Context, at: At<'_>, stream: D, of: Downstreams)
 where
     D: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let Downstreams { facts, mesh_hop, tls } = of;
+    let Downstreams { facts, hop, tls } = of;
     let workload = cx.mesh.current().workload(&at.port.workload).cloned();
     let Some(workload) = workload else {
         return cx.refuse(Reason::PolicyPending, &facts.source, &"the workload is not known");
     };
     let scope = Scope::Inbound { workload, application: at.application };
-    // The mark of a hop says HTTP/2.
-    let agreed = mesh_hop.then_some(http::Version::HTTP_2);
-    let downstream = Downstream { facts, scope, mesh_hop, tls, agreed };
+    let downstream = Downstream { facts, scope, mesh_hop: hop.is_some(), tls, agreed: hop };
     super::http::http(cx, stream, downstream, at.drain).await;
 }
 

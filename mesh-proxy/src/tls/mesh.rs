@@ -9,6 +9,8 @@ use rustls::{ClientConfig, ServerConfig};
 
 use crate::upstream::Speaks;
 
+/// HTTP requests one after another, as HTTP/1.1.
+pub const MESH_H1: &[u8] = b"mesh-h1/1";
 /// HTTP requests, multiplexed as HTTP/2.
 pub const MESH_H2: &[u8] = b"mesh-h2/1";
 /// One opaque connection.
@@ -23,7 +25,7 @@ const MOST: usize = 4096;
 pub struct MeshTls {
     peer: PeerTls,
     server: Arc<ServerConfig>,
-    clients: Mutex<HashMap<(SpiffeId, bool), Arc<ClientConfig>>>,
+    clients: Mutex<HashMap<(SpiffeId, Speaks), Arc<ClientConfig>>>,
 }
 
 impl MeshTls {
@@ -32,7 +34,8 @@ impl MeshTls {
     /// # Errors
     /// When the cryptography provider lacks what the mesh asks for.
     pub fn new(peer: PeerTls) -> Result<Self, TlsError> {
-        let server = tls::server_config(&peer, ClientAuth::Required, &[MESH_H2, MESH_TCP])?;
+        // The first one that a client offers too is chosen.
+        let server = tls::server_config(&peer, ClientAuth::Required, &[MESH_H1, MESH_H2, MESH_TCP])?;
         Ok(Self { peer, server, clients: Mutex::default() })
     }
 
@@ -51,14 +54,18 @@ impl MeshTls {
     /// # Errors
     /// As [`MeshTls::new`].
     pub fn client(&self, expected: &SpiffeId, speaks: Speaks) -> Result<Arc<ClientConfig>, TlsError> {
-        let opaque = speaks == Speaks::Opaque;
-        let key = (expected.clone(), opaque);
+        let key = (expected.clone(), speaks);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = clients.get(&key) {
             return Ok(Arc::clone(found));
         }
-        let alpn = if opaque { MESH_TCP } else { MESH_H2 };
-        let config = tls::client_config(&self.peer, vec![expected.clone()], &[alpn])?;
+        let marks: &[&[u8]] = match speaks {
+            // A peer that does not know the first mark takes the second.
+            Speaks::Http1 => &[MESH_H1, MESH_H2],
+            Speaks::Http2 => &[MESH_H2],
+            Speaks::Opaque => &[MESH_TCP],
+        };
+        let config = tls::client_config(&self.peer, vec![expected.clone()], marks)?;
         if clients.len() >= MOST {
             clients.clear();
         }

@@ -134,6 +134,15 @@ impl Proxy {
         telemetry: Telemetry,
         limits: Limits,
     ) -> Self {
+        Self::pooled(net, resources, telemetry, (limits, pool::Limits::default()))
+    }
+
+    pub(crate) fn pooled(
+        net: &Net,
+        resources: impl IntoIterator<Item = Resource>,
+        telemetry: Telemetry,
+        (limits, pool): (Limits, pool::Limits),
+    ) -> Self {
         let mesh = SharedMesh::new(Mesh::from_resources(resources));
         let parts = Parts {
             mesh: mesh.clone(),
@@ -141,7 +150,7 @@ impl Proxy {
             telemetry: telemetry.clone(),
             clock: mesh_rt::SystemClock::shared(),
             limits,
-            pool: pool::Limits::default(),
+            pool,
             budgets: mesh_balance::Budgets::default(),
         };
         Self { mesh, stack: Stack::start(parts), telemetry }

@@ -4,6 +4,7 @@ use http::StatusCode;
 use mesh_model::backend::{Backend, Target};
 use mesh_model::filter::{Filter, HeaderEdit, HeaderLine};
 use mesh_model::{AppProtocol, Kind, RouteKind};
+use mesh_proxy::upstream::Speaks;
 
 use crate::model::*;
 use crate::net::*;
@@ -133,12 +134,15 @@ fn a_service_without_routes_is_simply_reached_and_one_with_routes_by_them() {
 #[test]
 fn between_two_proxies_the_application_is_spoken_to_in_its_own_version_and_learns_the_client() {
     on_worker(async {
-        for (protocol, version) in [(AppProtocol::Http1, "HTTP/1.1"), (AppProtocol::Http2, "HTTP/2.0")] {
+        for (protocol, speaks, version) in [
+            (AppProtocol::Http1, Speaks::Http1, "HTTP/1.1"),
+            (AppProtocol::Http2, Speaks::Http2, "HTTP/2.0"),
+        ] {
             let net = Net::default();
             net.echo(address(9, 8080), "app");
             let far = Proxy::new(&net, [known("cart")]);
             net.listen(address(2, 80), move |io, upstream| {
-                assert_eq!(upstream.speaks, mesh_proxy::upstream::Speaks::Http2);
+                assert_eq!(upstream.speaks, speaks);
                 far.accept(io, inbound("cart", address(9, 8080), Some("web")));
             });
             let near = Proxy::new(&net, meshed("cart", protocol, &[address(2, 80)], Some(identity("cart"))));

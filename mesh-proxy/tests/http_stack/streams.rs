@@ -93,7 +93,7 @@ fn websockets_pass_a_gateway_and_two_proxies() {
 
         let far = Proxy::new(&net, [known("chat")]);
         net.listen(address(2, 80), move |io, upstream| {
-            assert_eq!(upstream.speaks, Speaks::Http2);
+            assert_eq!(upstream.speaks, Speaks::Http1);
             far.accept(io, inbound("chat", address(9, 80), Some("web")));
         });
         let meshed = meshed("chat", AppProtocol::WebSocket, &[address(2, 80)], Some(identity("chat")));

@@ -1,5 +1,5 @@
 //! Requests that ask for another protocol, through the proxies of both workloads: what they are is not changed by
-//! the HTTP/2 in between, which knows one method for all of them.
+//! what is spoken in between, even where that is HTTP/2, which knows one method for all of them.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,7 +10,11 @@ use hyper::ext::Protocol;
 use hyper_util::rt::TokioIo;
 use mesh_model::policy::{Action, Operation, Patterns, PolicyRule, TextPattern};
 use mesh_model::{AppProtocol, Mesh};
+use mesh_proxy::http::Limits;
+use mesh_proxy::pool;
 use mesh_proxy::snapshot::SharedMesh;
+use mesh_proxy::telemetry::Telemetry;
+use mesh_proxy::upstream::Speaks;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::model::*;
@@ -24,16 +28,25 @@ struct Hop {
 }
 
 impl Hop {
-    fn new() -> Self {
+    /// Over HTTP/1 and over HTTP/2.
+    fn both() -> [Self; 2] {
+        [pool::Limits::default().to_peer, 0].map(Self::new)
+    }
+
+    fn new(to_peer: usize) -> Self {
         let net = Net::default();
         let seen: Rc<RefCell<String>> = Rc::default();
         let told = Rc::clone(&seen);
         net.raw(address(9, 80), move |io| application(io, Rc::clone(&told)));
         let far = Proxy::new(&net, [known("app")]);
         let mesh = far.mesh.clone();
-        net.listen(address(2, 80), move |io, _| far.accept(io, inbound("app", address(9, 80), Some("web"))));
+        net.listen(address(2, 80), move |io, upstream| {
+            assert_eq!(upstream.speaks == Speaks::Http2, to_peer == 0);
+            far.accept(io, inbound("app", address(9, 80), Some("web")));
+        });
         let resources = meshed("app", AppProtocol::Http1, &[address(2, 80)], Some(identity("app")));
-        Self { near: Proxy::new(&net, resources), far: mesh, seen }
+        let limits = (Limits::default(), pool::Limits { to_peer, ..pool::Limits::default() });
+        Self { near: Proxy::pooled(&net, resources, Telemetry::default(), limits), far: mesh, seen }
     }
 
     /// What an application's client in HTTP/1 gets for a request without a body.
@@ -65,14 +78,15 @@ fn a_request_for_another_protocol_keeps_its_method_between_two_proxies() {
     on_worker(async {
         for method in ["GET", "POST", "PUT", "DELETE", "OPTIONS", "M-SEARCH"] {
             for (path, status, ends) in [("/agree", 101, "raw"), ("/refuse", 200, "\r\n\r\n")] {
-                let hop = Hop::new();
-                let answer = hop.ask(method, path, WISH).await;
-                assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path}: {answer}");
-                assert!(answer.ends_with(ends), "{method} {path}: {answer}");
-                let seen = hop.seen.borrow().to_lowercase();
-                let line = format!("{method} {path} http/1.1\r\n").to_lowercase();
-                assert!(seen.starts_with(&line), "{method} {path}: {seen}");
-                assert!(seen.contains("upgrade: tcp") && !seen.contains("x-mesh-"), "{seen}");
+                for hop in Hop::both() {
+                    let answer = hop.ask(method, path, WISH).await;
+                    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path}: {answer}");
+                    assert!(answer.ends_with(ends), "{method} {path}: {answer}");
+                    let seen = hop.seen.borrow().to_lowercase();
+                    let line = format!("{method} {path} http/1.1\r\n").to_lowercase();
+                    assert!(seen.starts_with(&line), "{method} {path}: {seen}");
+                    assert!(seen.contains("upgrade: tcp") && !seen.contains("x-mesh-"), "{seen}");
+                }
             }
         }
     });
@@ -81,38 +95,41 @@ fn a_request_for_another_protocol_keeps_its_method_between_two_proxies() {
 #[test]
 fn a_head_asks_for_no_other_protocol() {
     on_worker(async {
-        let hop = Hop::new();
-        let answer = hop.ask("HEAD", "/agree", WISH).await;
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-        let seen = hop.seen.borrow().to_lowercase();
-        assert!(seen.starts_with("head /agree ") && !seen.contains("upgrade"), "{seen}");
+        for hop in Hop::both() {
+            let answer = hop.ask("HEAD", "/agree", WISH).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            let seen = hop.seen.borrow().to_lowercase();
+            assert!(seen.starts_with("head /agree ") && !seen.contains("upgrade"), "{seen}");
+        }
     });
 }
 
 #[test]
 fn policies_of_the_destination_are_asked_about_the_method_that_was_sent() {
     on_worker(async {
-        let hop = Hop::new();
-        let methods = Patterns { any: vec![TextPattern::from("POST".to_owned())], none: Vec::new() };
-        let denied =
-            PolicyRule { to: vec![Operation { methods, ..Operation::default() }], ..PolicyRule::default() };
-        let resources = [known("app"), policy("no-post", Action::Deny, vec![denied])];
-        hop.far.publish(Mesh::from_resources(resources));
-        let answer = hop.ask("POST", "/agree", WISH).await;
-        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
-        assert_eq!(*hop.seen.borrow(), "");
-        let answer = hop.ask("GET", "/agree", WISH).await;
-        assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+        for hop in Hop::both() {
+            let methods = Patterns { any: vec![TextPattern::from("POST".to_owned())], none: Vec::new() };
+            let denied =
+                PolicyRule { to: vec![Operation { methods, ..Operation::default() }], ..PolicyRule::default() };
+            let resources = [known("app"), policy("no-post", Action::Deny, vec![denied])];
+            hop.far.publish(Mesh::from_resources(resources));
+            let answer = hop.ask("POST", "/agree", WISH).await;
+            assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+            assert_eq!(*hop.seen.borrow(), "");
+            let answer = hop.ask("GET", "/agree", WISH).await;
+            assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+        }
     });
 }
 
 #[test]
 fn an_application_cannot_name_another_method_than_it_sent() {
     on_worker(async {
-        let hop = Hop::new();
-        let answer = hop.ask("GET", "/agree", &format!("{WISH}x-mesh-method: DELETE\r\n")).await;
-        assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
-        assert!(hop.seen.borrow().starts_with("GET /agree "), "{}", hop.seen.borrow());
+        for hop in Hop::both() {
+            let answer = hop.ask("GET", "/agree", &format!("{WISH}x-mesh-method: DELETE\r\n")).await;
+            assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+            assert!(hop.seen.borrow().starts_with("GET /agree "), "{}", hop.seen.borrow());
+        }
     });
 }
 

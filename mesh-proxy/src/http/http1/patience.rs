@@ -24,6 +24,11 @@ impl Patience {
         Self { idle, head, since: Instant::now(), begun: None, timer: None }
     }
 
+    /// From now on a head is waited for no longer than this.
+    pub(super) fn shorten(&mut self, idle: Duration) {
+        self.idle = self.idle.min(idle);
+    }
+
     /// A wait for a head begins.
     pub(super) fn renew(&mut self) {
         (self.since, self.begun) = (Instant::now(), None);

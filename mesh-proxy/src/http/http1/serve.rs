@@ -23,6 +23,18 @@ use crate::upstream::Connect;
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 256 * 1024;
 
+/// A peer of the mesh that was told that the connection ends may have asked a moment before; it is heard for so long.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// What comes next on a connection.
+enum Next {
+    Head(Started),
+    /// It ended, or a head took too long.
+    Gone,
+    /// Nothing was asked, and nothing more is waited for.
+    Enough,
+}
+
 /// How a connection ends.
 enum End {
     /// Everything was read and said.
@@ -61,6 +73,8 @@ struct Serving<'d, C, L, D> {
     client: Rc<Client>,
     patience: Patience,
     endings: Endings<'d, L, D>,
+    /// The client was told that the connection ends.
+    parting: bool,
 }
 
 /// Serves a client until either side ends the connection.
@@ -72,7 +86,7 @@ pub(in crate::http) async fn serve<C: Connect>(
     let client = Client::new(wire);
     let patience = Patience::new(line.stack.limits.idle, line.stack.limits.head);
     let endings = Endings { leaving: Some(leaving), drain: Some(drain) };
-    let mut serving = Serving { line, client, patience, endings };
+    let mut serving = Serving { line, client, patience, endings, parting: false };
     let end = loop {
         let exchanged = match serving.head().await {
             Ok(Some(started)) => serving.exchange(started).await,
@@ -88,20 +102,40 @@ pub(in crate::http) async fn serve<C: Connect>(
 }
 
 impl<C: Connect, L: Future<Output = ()>, D: Future<Output = ()>> Serving<'_, C, L, D> {
-    /// Waits for the next head; `None` when there is none.
+    /// Waits for the next head; `None` when there is none. A peer of the mesh is told before its connection is closed,
+    /// so that no request of it is on its way then.
     async fn head(&mut self) -> Result<Option<Started>, Error> {
+        loop {
+            match self.next().await? {
+                Next::Head(started) => return Ok(Some(started)),
+                Next::Enough if self.line.downstream.mesh_hop && !self.parting => {
+                    self.parting = true;
+                    // Large, and only once.
+                    let said = Box::pin(tokio::time::timeout(PARTING, self.client.say_farewell())).await;
+                    if !matches!(said, Ok(Ok(()))) {
+                        return Ok(None);
+                    }
+                    self.patience.shorten(PARTING);
+                }
+                Next::Enough | Next::Gone => return Ok(None),
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Next, Error> {
         self.patience.renew();
         let mut partial: Option<Box<RequestReader>> = None;
         poll_fn(|cx| {
             self.endings.look(cx);
-            if let Poll::Ready(started) = self.client.poll_head(cx, &mut partial) {
-                return Poll::Ready(started);
+            if let Poll::Ready(started) = self.client.poll_head(cx, &mut partial)? {
+                return Poll::Ready(Ok(started.map_or(Next::Gone, Next::Head)));
             }
             let begun = self.client.has_begun(partial.as_deref());
-            if self.endings.drain.is_none() && !begun {
-                return Poll::Ready(Ok(None));
+            if self.endings.drain.is_none() && !begun && !self.parting {
+                return Poll::Ready(Ok(Next::Enough));
             }
-            self.patience.poll(cx, begun).map(|()| Ok(None))
+            let enough = if begun { Next::Gone } else { Next::Enough };
+            self.patience.poll(cx, begun).map(|()| Ok(enough))
         })
         .await
     }
@@ -115,7 +149,7 @@ impl<C: Connect, L: Future<Output = ()>, D: Future<Output = ()>> Serving<'_, C, 
             _ => Incoming::client(Rc::clone(&self.client)),
         };
         let response = self.answer(request.map(|()| incoming)).await?;
-        way.persists &= !self.endings.is_leaving();
+        way.persists &= !self.endings.is_leaving() && !self.parting;
         // A body that nobody reads is over, or the connection is.
         if !self.client.is_end_stream() && Rc::strong_count(&self.client) == 1 {
             way.persists &= self.is_skipped().await;

@@ -34,7 +34,7 @@ where
 {
     let Some(begun) = begin(cx, stream, &facts).await else { return };
     if begun.spoken != Spoken::Opaque {
-        return requests(cx, at, begun.stream, Downstreams { facts, mesh_hop: false, tls }).await;
+        return requests(cx, at, begun.stream, Downstreams { facts, hop: None, tls }).await;
     }
     let Some((upstream, flow)) = join(cx, &at, &begun.stream, &facts).await else { return };
     let joined = Joined { upstream, flow };
@@ -98,7 +98,7 @@ async fn first_word<D>(
             // Its requests are told one by one.
             joined.flow.forget();
             drop(joined.upstream);
-            requests(cx, at, begun.stream, Downstreams { facts, mesh_hop: false, tls }).await;
+            requests(cx, at, begun.stream, Downstreams { facts, hop: None, tls }).await;
         }
     }
 }
