@@ -15,6 +15,7 @@ mod origin;
 mod pair;
 mod poller;
 mod relay;
+mod relays;
 mod replaced;
 mod routes;
 mod served;
@@ -27,8 +28,9 @@ const USAGE: &str = "usage: cargo run --release -p bench -- WHAT
                   while routes are edited
   http1 MESHCTL   HTTP/1.1 keep-alive through a gateway: CPU per request as a ratio to a blind relay
   instructions MESHCTL  the same requests, in instructions of the gateway's process (needs valgrind)
-  pair MESHCTL ENVOY  requests through two proxies with mutual TLS between them: CPU per request of ours and of two
-                  listeners of one Envoy, at full load and at 1,000 a second
+  pair MESHCTL ENVOY  requests through two proxies with mutual TLS between them: CPU per request of ours, of two
+                  listeners of one Envoy with either HTTP between them, and of two blind relays, at full load
+                  and at 1,000 a second
   replaced MESHCTL N RATE  what is lost of RATE requests a second while N endpoints are replaced, each of whose programs
                   ends at once
   served KUBECONFIG N...  from a new HTTPRoute in a cluster to traffic, beside N other routes
@@ -68,6 +70,7 @@ fn run(words: &[&str]) -> io::Result<()> {
         ["origin", at] => origin::run(at.parse().map_err(io::Error::other)?),
         ["pair", binary, envoy] => pair::run(&PathBuf::from(binary), &PathBuf::from(envoy)),
         ["relay", to] => relay::run(to.parse().map_err(io::Error::other)?),
+        ["relays", to] => relays::run(to.parse().map_err(io::Error::other)?),
         ["replaced", binary, times, rate] => {
             let [times, rate] = [times, rate].map(|number| number.parse().map_err(io::Error::other));
             replaced::run(&PathBuf::from(binary), times?, rate?)

@@ -1,13 +1,14 @@
 //! Two proxies with mutual TLS between them, as sidecars are: the processor time that they add to a request, beside the
-//! same by two listeners of one Envoy. Proxies on core 0, generator and origin on core 1, all in the same rounds.
+//! same by two listeners of one Envoy, with HTTP/1.1 between them (what a sidecar does unless it is told otherwise) and
+//! with HTTP/2, and by two blind relays. Proxies on core 0, generator and origin on core 1, all in the same rounds.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::http1::{CONNECTIONS, Running, cpu_seconds, pin_self, spawn_origin};
+use crate::http1::{CONNECTIONS, Running, cpu_seconds, pin_self, spawn_origin, spawn_self};
 use crate::mesh::{EDGE, LocalMesh, free_port, wait_for};
 use crate::{load, say};
 
@@ -17,6 +18,9 @@ const ROUND: Duration = Duration::from_secs(3);
 const PACE: u32 = 1000;
 /// Its connections.
 const FEW: usize = 10;
+/// Files of the peers.
+const KEY: &str = "key.pem";
+const CERTIFICATE: &str = "cert.pem";
 
 /// A pair: its name, its process, where it listens.
 struct Pair {
@@ -42,10 +46,15 @@ pub(crate) fn run(binary: &Path, envoy: &Path) -> io::Result<()> {
 fn measure(binary: &Path, envoy: &Path, folder: &Path) -> io::Result<()> {
     let (_origin, origin) = spawn_origin()?;
     let (mesh, at) = ours(binary)?;
-    let (peers, peers_at) = peers(envoy, folder, origin)?;
+    certify(folder)?;
+    let (first, first_at) = peers(envoy, folder, origin, "http/1.1")?;
+    let (second, second_at) = peers(envoy, folder, origin, "h2")?;
+    let (relays, relays_at) = spawn_self(&["relays", &origin.to_string()], "0")?;
     let mut pairs = [
-        Pair::answering("our pair", mesh.id(), at)?,
-        Pair::answering("two of Envoy", peers.0.id(), peers_at)?,
+        Pair::answering("ours", mesh.id(), at)?,
+        Pair::answering("Envoy, HTTP/1.1", first.0.id(), first_at)?,
+        Pair::answering("Envoy, HTTP/2", second.0.id(), second_at)?,
+        Pair::answering("blind relays", relays.0.id(), relays_at.port())?,
     ];
     say(&format!(
         "load {:?}, {ROUNDS} rounds of {ROUND:?}",
@@ -57,7 +66,8 @@ fn measure(binary: &Path, envoy: &Path, folder: &Path) -> io::Result<()> {
     }
     for round in 0..ROUNDS {
         for step in 0..pairs.len() {
-            let pair = &mut pairs[(step + round) % 2];
+            let at = (step + round) % pairs.len();
+            let pair = &mut pairs[at];
             let pid = pair.pid;
             let begin = cpu_seconds(pid)?;
             let answers = load::run(pair.address, CONNECTIONS, ROUND)?;
@@ -72,7 +82,9 @@ fn measure(binary: &Path, envoy: &Path, folder: &Path) -> io::Result<()> {
         [("full load", (|pair| &pair.full) as fn(&Pair) -> &Vec<f64>), ("1,000/s", |pair| &pair.paced)]
     {
         let medians: Vec<f64> = pairs.iter().map(|pair| told(pair.name, what, of(pair))).collect();
-        say(&format!("{what}: ours costs {:.2} of the peers'", medians[0] / medians[1]));
+        for (pair, median) in pairs.iter().zip(&medians).skip(1) {
+            say(&format!("{what}: ours costs {:.2} of {}", medians[0] / median, pair.name));
+        }
     }
     for pair in &pairs {
         say(&format!("{}: {} MB", pair.name, resident(pair.pid)? >> 10));
@@ -107,12 +119,14 @@ fn ours(binary: &Path) -> io::Result<(LocalMesh, u16)> {
     Ok((LocalMesh::start("our-pair", command, &[("mesh.yaml", &objects)])?, listen))
 }
 
-/// Two listeners of one Envoy: the first speaks HTTP/2 over mutual TLS to the second, as sidecars do.
-fn peers(envoy: &Path, folder: &Path, origin: SocketAddr) -> io::Result<(Running, u16)> {
+/// Two listeners of one Envoy: the first speaks this protocol of ALPN over mutual TLS to the second, as sidecars do.
+fn peers(envoy: &Path, folder: &Path, origin: SocketAddr, protocol: &str) -> io::Result<(Running, u16)> {
     let (listen, inner) = (free_port()?, free_port()?);
-    let [key, certificate, config] = ["key.pem", "cert.pem", "envoy.yaml"].map(|name| folder.join(name));
-    certify(&key, &certificate)?;
+    let [key, certificate] = [KEY, CERTIFICATE].map(|name| folder.join(name));
+    let config = folder.join(format!("envoy-{listen}.yaml"));
     let text = ENVOY
+        .replace("ALPN", protocol)
+        .replace("VERSION", if protocol == "h2" { "http2_protocol_options" } else { "http_protocol_options" })
         .replace("LISTEN", &listen.to_string())
         .replace("INNER", &inner.to_string())
         .replace("ORIGIN", &origin.port().to_string())
@@ -130,7 +144,8 @@ fn peers(envoy: &Path, folder: &Path, origin: SocketAddr) -> io::Result<(Running
 }
 
 /// A certificate that is its own authority, for both ends.
-fn certify(key: &PathBuf, certificate: &PathBuf) -> io::Result<()> {
+fn certify(folder: &Path) -> io::Result<()> {
+    let [key, certificate] = [KEY, CERTIFICATE].map(|name| folder.join(name));
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
     openssl.args(["-days", "1", "-subj", "/CN=peer", "-keyout"]).arg(key).arg("-out").arg(certificate);
@@ -186,7 +201,7 @@ static_resources:
           \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
           require_client_certificate: true
           common_tls_context: &tls
-            alpn_protocols: [h2]
+            alpn_protocols: [ALPN]
             tls_certificates: [{certificate_chain: {filename: CERT}, private_key: {filename: KEY}}]
             validation_context: {trusted_ca: {filename: CERT}}
       filters:
@@ -209,7 +224,7 @@ static_resources:
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {http2_protocol_options: {}}
+        explicit_http_config: {VERSION: {}}
     transport_socket:
       name: envoy.transport_sockets.tls
       typed_config:

@@ -134,10 +134,9 @@ fn a_service_without_routes_is_simply_reached_and_one_with_routes_by_them() {
 #[test]
 fn between_two_proxies_the_application_is_spoken_to_in_its_own_version_and_learns_the_client() {
     on_worker(async {
-        for (protocol, speaks, version) in [
-            (AppProtocol::Http1, Speaks::Http1, "HTTP/1.1"),
-            (AppProtocol::Http2, Speaks::Http2, "HTTP/2.0"),
-        ] {
+        for (protocol, speaks, version) in
+            [(AppProtocol::Http1, Speaks::Http1, "HTTP/1.1"), (AppProtocol::Http2, Speaks::Http2, "HTTP/2.0")]
+        {
             let net = Net::default();
             net.echo(address(9, 8080), "app");
             let far = Proxy::new(&net, [known("cart")]);

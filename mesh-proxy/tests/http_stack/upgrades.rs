@@ -109,8 +109,10 @@ fn policies_of_the_destination_are_asked_about_the_method_that_was_sent() {
     on_worker(async {
         for hop in Hop::both() {
             let methods = Patterns { any: vec![TextPattern::from("POST".to_owned())], none: Vec::new() };
-            let denied =
-                PolicyRule { to: vec![Operation { methods, ..Operation::default() }], ..PolicyRule::default() };
+            let denied = PolicyRule {
+                to: vec![Operation { methods, ..Operation::default() }],
+                ..PolicyRule::default()
+            };
             let resources = [known("app"), policy("no-post", Action::Deny, vec![denied])];
             hop.far.publish(Mesh::from_resources(resources));
             let answer = hop.ask("POST", "/agree", WISH).await;

@@ -26,10 +26,11 @@ const LINGER_BYTES: usize = 256 * 1024;
 /// A peer of the mesh that was told that the connection ends may have asked a moment before; it is heard for so long.
 const PARTING: Duration = Duration::from_secs(1);
 
-/// What comes next on a connection.
-enum Next {
-    Head(Started),
-    /// It ended, or a head took too long.
+/// Why no head comes.
+enum Silence {
+    /// What came is none.
+    Broken(Error),
+    /// The connection ended, or a head took too long.
     Gone,
     /// Nothing was asked, and nothing more is waited for.
     Enough,
@@ -106,9 +107,10 @@ impl<C: Connect, L: Future<Output = ()>, D: Future<Output = ()>> Serving<'_, C, 
     /// so that no request of it is on its way then.
     async fn head(&mut self) -> Result<Option<Started>, Error> {
         loop {
-            match self.next().await? {
-                Next::Head(started) => return Ok(Some(started)),
-                Next::Enough if self.line.downstream.mesh_hop && !self.parting => {
+            match self.next().await {
+                Ok(started) => return Ok(Some(started)),
+                Err(Silence::Broken(error)) => return Err(error),
+                Err(Silence::Enough) if self.line.downstream.mesh_hop && !self.parting => {
                     self.parting = true;
                     // Large, and only once.
                     let said = Box::pin(tokio::time::timeout(PARTING, self.client.say_farewell())).await;
@@ -117,25 +119,25 @@ impl<C: Connect, L: Future<Output = ()>, D: Future<Output = ()>> Serving<'_, C, 
                     }
                     self.patience.shorten(PARTING);
                 }
-                Next::Enough | Next::Gone => return Ok(None),
+                Err(Silence::Enough | Silence::Gone) => return Ok(None),
             }
         }
     }
 
-    async fn next(&mut self) -> Result<Next, Error> {
+    async fn next(&mut self) -> Result<Started, Silence> {
         self.patience.renew();
         let mut partial: Option<Box<RequestReader>> = None;
         poll_fn(|cx| {
             self.endings.look(cx);
-            if let Poll::Ready(started) = self.client.poll_head(cx, &mut partial)? {
-                return Poll::Ready(Ok(started.map_or(Next::Gone, Next::Head)));
+            if let Poll::Ready(head) = self.client.poll_head(cx, &mut partial) {
+                return Poll::Ready(head.map_err(Silence::Broken).and_then(|head| head.ok_or(Silence::Gone)));
             }
             let begun = self.client.has_begun(partial.as_deref());
             if self.endings.drain.is_none() && !begun && !self.parting {
-                return Poll::Ready(Ok(Next::Enough));
+                return Poll::Ready(Err(Silence::Enough));
             }
-            let enough = if begun { Next::Gone } else { Next::Enough };
-            self.patience.poll(cx, begun).map(|()| Ok(enough))
+            let silence = if begun { Silence::Gone } else { Silence::Enough };
+            self.patience.poll(cx, begun).map(|()| Err(silence))
         })
         .await
     }
