@@ -32,4 +32,4 @@ cluster-down:
 
 # Every gateway test of the upstream suite, on both channels' definitions; writes the reports.
 conformance:
-	cargo run -q -p conformance -- matrix
+	cargo xtask conformance

@@ -82,10 +82,7 @@ fn fill(config: &Config, place: &Place, channel: Channel) -> anyhow::Result<()> 
     images::load(place, &archives)?;
     wait_for("the node's object", READY, || kubectl(place, &["get", "node", "node"]))?;
     addons::apply(place)?;
-    if channel != Channel::None {
-        let module = golang::module(config, "suite", "sigs.k8s.io/gateway-api")?;
-        addons::crds(place, &module.join(channel.crds()))?;
-    }
+    channel_of(config, place, channel)?;
     kubectl(place, &["wait", "--for=condition=Ready", "node/node", "--timeout=120s"])?;
     kubectl(
         place,
@@ -153,6 +150,18 @@ pub(crate) fn apply(place: &Place, manifest: &str) -> anyhow::Result<()> {
         bail!("kubectl apply: {status}");
     }
     Ok(())
+}
+
+/// Applies the definitions of a channel, also over those of another one.
+///
+/// # Errors
+/// What kubectl says.
+pub(crate) fn channel_of(config: &Config, place: &Place, channel: Channel) -> anyhow::Result<()> {
+    if channel == Channel::None {
+        return Ok(());
+    }
+    let module = golang::module(config, "suite", "sigs.k8s.io/gateway-api")?;
+    definitions(place, &module.join(channel.crds()))
 }
 
 /// Applies every definition of a folder of the upstream module.

@@ -19,6 +19,8 @@ pub(crate) struct Config {
     pub(crate) cargo: PathBuf,
     /// The folder of what cargo builds.
     pub(crate) target: PathBuf,
+    /// A Python with the packages of the tests' peers: `SERVICE_MESH_PYTHON`, which xtask sets.
+    pub(crate) python: Option<PathBuf>,
     /// Where programs are looked for.
     pub(crate) path: String,
 }
@@ -37,6 +39,7 @@ impl Config {
             temporary: env::temp_dir(),
             cluster: env::var("SERVICE_MESH_CLUSTER").unwrap_or_else(|_| "dev".to_owned()),
             cargo: env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from),
+            python: folder("SERVICE_MESH_PYTHON"),
             path: env::var("PATH").unwrap_or_default(),
         }
     }

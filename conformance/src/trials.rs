@@ -7,14 +7,19 @@ use crate::cluster::Place;
 use crate::config::Config;
 use crate::{images, say};
 
+mod asked;
 mod backends;
+mod budgets;
+mod bundles;
 mod certificates;
 mod experimental;
 mod gateways;
+mod guest;
 mod history;
 mod killed;
 mod refused;
 mod scene;
+mod traced;
 mod webhook;
 mod writes;
 
@@ -37,6 +42,11 @@ const TRIALS: &[(&str, Trial)] = &[
     ("experimental: routes that name no gateway", experimental::default_gateways),
     ("experimental: addresses for the cluster alone", experimental::routability),
     ("experimental: backends of their own kind", backends::own_kind),
+    ("experimental: services that are asked", asked::by_filters),
+    ("experimental: listeners that ask", asked::by_listeners),
+    ("experimental: spans", traced::spans),
+    ("experimental: budgets of retries", budgets::of_retries),
+    ("experimental: bundles of the cluster", bundles::of_the_cluster),
     ("certificates that break", certificates::broken),
     ("a proxy that refuses", refused::by_a_proxy),
     ("an object that older definitions let through", history::let_through),
@@ -58,14 +68,14 @@ const TRIALS: &[(&str, Trial)] = &[
 pub(crate) fn run(config: &Config, given: &Arguments) -> anyhow::Result<()> {
     let place = given.place(config);
     images::load(&place, &images::of_gateways(config)?)?;
-    all(&place, given.get("only").unwrap_or_default())
+    all(config, &place, given.get("only").unwrap_or_default())
 }
 
 /// As [`run`], in this cluster, whose runtime has the images of gateways' backends.
 ///
 /// # Errors
 /// Names what failed.
-pub(crate) fn all(place: &Place, only: &str) -> anyhow::Result<()> {
+pub(crate) fn all(config: &Config, place: &Place, only: &str) -> anyhow::Result<()> {
     let experimental = experimental::are_there(place)?;
     let fits = |name: &str| experimental || !name.starts_with(EXPERIMENTAL);
     let chosen: Vec<_> = TRIALS.iter().filter(|(name, _)| name.contains(only) && fits(name)).collect();
@@ -73,7 +83,7 @@ pub(crate) fn all(place: &Place, only: &str) -> anyhow::Result<()> {
     let mut failed = Vec::new();
     for (name, trial) in chosen {
         let start = Stopwatch::start();
-        match Scene::begin(place).and_then(|scene| scene.play(*trial)) {
+        match Scene::begin(config, place).and_then(|scene| scene.play(*trial)) {
             Ok(()) => say(&format!("trial passed: {name} ({:.0?})", start.elapsed())),
             Err(error) => {
                 say(&format!("trial FAILED: {name} ({:.0?}): {error:#}", start.elapsed()));

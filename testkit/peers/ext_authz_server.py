@@ -1,9 +1,12 @@
 """An authorization server that shares no code with the product: Envoy's ext_authz v3 over gRPC, from its own protos.
 
 Prints its port, then each question as a JSON line. What it answers is said by the path of the request.
+
+Usage: ext_authz_server.py [ADDRESS:PORT]
 """
 
 import json
+import sys
 import time
 from concurrent import futures
 
@@ -93,7 +96,7 @@ class Server(service.AuthorizationServicer):
 
 server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
 service.add_AuthorizationServicer_to_server(Server(), server)
-port = server.add_insecure_port("127.0.0.1:0")
+port = server.add_insecure_port(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:0")
 server.start()
 print(f"port {port}", flush=True)
 server.wait_for_termination(timeout=120)

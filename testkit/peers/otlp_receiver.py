@@ -1,4 +1,7 @@
-"""An OTLP/gRPC receiver that shares no code with the product: prints its port, then each span as a JSON line."""
+"""An OTLP/gRPC receiver that shares no code with the product: prints its port, then each span as a JSON line.
+
+Usage: otlp_receiver.py [ADDRESS:PORT]
+"""
 
 import json
 import sys
@@ -27,7 +30,7 @@ class Receiver(service.TraceServiceServicer):
 
 server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
 service.add_TraceServiceServicer_to_server(Receiver(), server)
-port = server.add_insecure_port("127.0.0.1:0")
+port = server.add_insecure_port(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:0")
 server.start()
 print(f"port {port}", flush=True)
 sys.stdin.read()

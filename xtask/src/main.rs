@@ -20,6 +20,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   tidy     the house style: sizes, names, directions, words
   setup    installs what the tests need: Debian packages (as root), PyPI packages, a Go module
   test     setup, formatting, tidy, clippy, all tests, the upstream suite in a cluster, totals
+  conformance [OPTIONS]  setup, then every upstream test on both channels' definitions; writes the reports
   fuzz     TARGET [SECONDS]: looks for inputs that break a parser
            --planted: shows that every target finds the bug planted in it
   extra    documentation, licences, fuzz targets, features alone, packages";
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Some("schemas") => schemas::run(&config.root, &arguments[1..]),
         Some("fuzz") => fuzz(&config, &arguments[1..]),
         Some("setup") => setup::run(&config).map(drop),
+        Some("conformance") => suite::matrix(&config, &arguments[1..]),
         Some("test") => suite::run(&config),
         Some("tidy") => tidy::run(&config.root),
         _ => Err(anyhow::anyhow!("{USAGE}")),

@@ -10,6 +10,9 @@ use crate::config::Config;
 use crate::step::{self, Steps};
 use crate::{bans, fuzz, say, setup, tidy};
 
+/// How tests are told where a Python with their packages is.
+const PYTHON: &str = "SERVICE_MESH_PYTHON";
+
 /// How many tests ran, and how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Totals {
@@ -68,20 +71,32 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
         Ok(())
     });
     let mut totals = Totals::default();
+    let python = installed.and_then(|installed| installed.python);
     steps.run("tests", || {
-        let python = installed.as_ref().and_then(|installed| installed.python.clone());
-        let told = [("SERVICE_MESH_PYTHON", python), ("SERVICE_MESH_H2SPEC", h2spec)];
+        let told = [(PYTHON, python.clone()), ("SERVICE_MESH_H2SPEC", h2spec)];
         tests(config, told.into_iter().filter_map(|(name, path)| Some((name, path?))), &mut totals)
     });
     steps.run("examples/embed", || embed(config));
-    steps.run("conformance", || conformance(config, "test", &mut totals));
-    steps.run("installation", || conformance(config, "install", &mut totals));
+    steps.run("conformance", || conformance(config, ("test", python.as_deref()), &mut totals));
+    steps.run("installation", || conformance(config, ("install", python.as_deref()), &mut totals));
     if totals.passed == 0 {
         steps.run("totals", || bail!("no test ran"));
     }
     let outcome = steps.finish();
     say(&totals.to_string());
     outcome
+}
+
+/// The full matrix of the upstream suite, which needs more time than a test run has: the only writer of reports.
+///
+/// # Errors
+/// When something that it needs is missing, or a run failed.
+pub(crate) fn matrix(config: &Config, arguments: &[String]) -> anyhow::Result<()> {
+    let python = setup::run(config)?.python;
+    let mut harness =
+        step::cargo(config, &["run", "--locked", "--quiet", "-p", "conformance", "--", "matrix"]);
+    harness.args(arguments).envs(python.map(|python| (PYTHON, python)));
+    step::succeed(harness)
 }
 
 /// A program that our other harness builds with Go and keeps. Where that is not possible, the test says so itself.
@@ -129,7 +144,11 @@ fn tests(
 }
 
 /// A task of our other harness in a real cluster, such as the upstream suite against our controller; a node needs root.
-fn conformance(config: &Config, task: &str, totals: &mut Totals) -> anyhow::Result<()> {
+fn conformance(
+    config: &Config,
+    (task, python): (&str, Option<&Path>),
+    totals: &mut Totals,
+) -> anyhow::Result<()> {
     if !config.ci && !step::root()? {
         say("skipped: a Kubernetes node needs root");
         totals.skipped += 1;
@@ -137,6 +156,7 @@ fn conformance(config: &Config, task: &str, totals: &mut Totals) -> anyhow::Resu
     }
     let mut harness = Command::new(config.root.join("target/debug/conformance"));
     harness.arg(task).env("CARGO", &config.cargo).current_dir(&config.root);
+    harness.envs(python.map(|python| (PYTHON, python)));
     step::lines(harness, |line| totals.read(line))
 }
 

@@ -95,7 +95,9 @@ const API_SERVER: &str = "--etcd-servers=http://127.0.0.1:2379 --secure-port=644
     --service-account-key-file=$PLACE/accounts.pub --service-account-signing-key-file=$PLACE/accounts.key \
     --token-auth-file=$PLACE/tokens.csv --authorization-mode=Node,RBAC --allow-privileged=true \
     --kubelet-preferred-address-types=InternalIP --tls-cert-file=$PLACE/server.crt \
-    --tls-private-key-file=$PLACE/server.key --cert-dir=$PLACE/certificates";
+    --tls-private-key-file=$PLACE/server.key --cert-dir=$PLACE/certificates \
+    --feature-gates=ClusterTrustBundle=true \
+    --runtime-config=certificates.k8s.io/v1beta1/clustertrustbundles=true";
 
 const CONTROLLERS: &str = "--kubeconfig=$PLACE/kubeconfig --service-account-private-key-file=$PLACE/accounts.key \
     --root-ca-file=$PLACE/ca.crt --leader-elect=false";

@@ -50,7 +50,7 @@ pub(crate) fn run(config: &Config, given: &Arguments) -> anyhow::Result<()> {
             let mesh = if is_usual { round.mesh() } else { Ok(()) };
             // What the suite has no tests for is tried by our own.
             let others = match channel {
-                Channel::Experimental => trials::all(&place, trials::EXPERIMENTAL),
+                Channel::Experimental => trials::all(config, &place, trials::EXPERIMENTAL),
                 _ => Ok(()),
             };
             gateways.and(mesh).and(others)

@@ -1,11 +1,13 @@
 //! One gateway in a namespace of its own, and the questions that trials ask. What is tried is not decided here.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 
 use crate::cluster::{Place, apply, inside, kubectl};
+use crate::config::Config;
 use crate::step::{output, wait_for};
 
 /// The namespace; it is made and removed by each trial.
@@ -32,12 +34,14 @@ spec:
 
 pub(super) struct Scene<'p> {
     pub(super) place: &'p Place,
+    /// A Python with the packages of the peers, for trials that need one.
+    pub(super) python: Option<&'p Path>,
 }
 
 impl<'p> Scene<'p> {
     /// Makes the namespace and waits for the gateway.
-    pub(super) fn begin(place: &'p Place) -> anyhow::Result<Self> {
-        let scene = Self { place };
+    pub(super) fn begin(config: &'p Config, place: &'p Place) -> anyhow::Result<Self> {
+        let scene = Self { place, python: config.python.as_deref() };
         scene.end()?;
         scene.apply(GATEWAY)?;
         scene.apply(&route("first", "http", "/first", 301))?;
