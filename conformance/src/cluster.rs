@@ -1,7 +1,7 @@
 //! A cluster from the outside: bringing it up, looking at it, ending it. Its files and keys, the settings of its
 //! programs and the first process of its namespaces have modules of their own.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub(crate) use place::{Channel, Place};
 
 /// The node's address on its own bridge.
 pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
+/// The same in IPv6.
+pub(crate) const NODE6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x31, 0, 0, 0, 0, 0, 1);
 /// The cluster's DNS server.
 pub(crate) const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 

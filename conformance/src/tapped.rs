@@ -37,6 +37,17 @@ pub(crate) fn while_running<T>(place: &Place, what: impl FnOnce() -> anyhow::Res
     Ok(outcome)
 }
 
+/// As [`while_running`], for what would be over before anything is judged.
+///
+/// # Errors
+/// As there.
+pub(crate) fn while_asking<T>(place: &Place, what: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    while_running(place, || {
+        clock::pause(Duration::from_secs_f64(pods::LEARN + 2.0));
+        what()
+    })
+}
+
 /// A recording that goes on.
 struct Tap {
     recorder: Running,
@@ -104,7 +115,9 @@ fn read(file: &Path, mut each: impl FnMut(Segment)) -> anyhow::Result<()> {
         "frame.time_epoch",
         "tcp.stream",
         "ip.src",
+        "ipv6.src",
         "ip.dst",
+        "ipv6.dst",
         "tcp.dstport",
         "tcp.flags.syn",
         "tcp.seq",

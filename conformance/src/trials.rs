@@ -35,6 +35,7 @@ pub(crate) const EXPERIMENTAL: &str = "experimental: ";
 /// Every trial, by the words of `--only`. Those that kill come last.
 const TRIALS: &[(&str, Trial)] = &[
     ("ports that share a place without privileges", gateways::ports),
+    ("addresses of both families", gateways::both_families),
     ("replicas, node ports and load balancers", gateways::exposure),
     ("proxies in the network of their node", gateways::host_network),
     ("a gateway that another controller takes over", gateways::taken_over),

@@ -10,7 +10,7 @@ use crate::arguments::Arguments;
 use crate::cluster::{Place, apply, kubectl, kubectl_call};
 use crate::config::Config;
 use crate::step::{self, Check, captured, wait_for};
-use crate::{controller, images};
+use crate::{controller, images, tapped};
 
 pub(crate) const OPTIONS: &[&str] = &["name", "mode", "rollouts", "rate"];
 
@@ -42,6 +42,14 @@ metadata: {name: greeter, namespace: workloads}
 spec:
   selector: {app: member}
   ports: [{name: greeting, port: 9091}, {name: tcp, port: 9090, appProtocol: tcp}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: sixth, namespace: workloads}
+spec:
+  ipFamilies: [IPv6]
+  selector: {app: member}
+  ports: [{name: http, port: 80, targetPort: 8080, appProtocol: http}, {name: greeting, port: 9091}]
 ---
 apiVersion: apps/v1
 kind: StatefulSet
@@ -147,6 +155,7 @@ const CHECKS: &[Check<Scene>] = &[
     ("a headless service leads to its pods", Scene::by_headless_service),
     ("no plain text reaches a pod past a headless service", Scene::no_plain_text),
     ("a server that speaks first is heard", Scene::server_first),
+    ("in IPv6 pods are reached by service, address and name, with mutual TLS alone", Scene::in_ipv6),
     ("where plain text may enter it does, except at a strict port", Scene::permissive),
     ("and no more when the policy is gone", Scene::strict_again),
     ("what the mesh does not know is reached while the label allows it", Scene::outbound),
@@ -232,6 +241,29 @@ impl Scene {
     fn server_first(&self) -> anyhow::Result<()> {
         for url in ["tcp://greeter:9091", "tcp://member:9091", "tcp://greeter:9090"] {
             self.answers("inside", url)?;
+        }
+        Ok(())
+    }
+
+    /// By the address of a service that has no other, by the name of that service, and by a pod's own address.
+    fn in_ipv6(&self) -> anyhow::Result<()> {
+        let field = |what: &[&str]| kubectl(&self.place, &[&[NAMESPACE, "get"], what].concat());
+        let own = field(&["service", "sixth", "-o", "jsonpath={.spec.clusterIP}"])?;
+        let pod = field(&["pod", "member-0", "-o", "jsonpath={.status.podIPs[1].ip}"])?;
+        ensure!([&own, &pod].iter().all(|address| address.contains(':')), "no IPv6: {own}, {pod}");
+        // Connections that are kept are in the other family.
+        tapped::while_asking(&self.place, || {
+            self.answers("inside", &format!("http://[{own}]:80"))?;
+            self.answers("inside", "http://sixth")?;
+            self.answers("inside", &format!("tcp://[{own}]:9091"))?;
+            let said = self.answers("inside", &format!("http://[{pod}]:8080"))?;
+            ensure!(said.contains("Hostname=member-0"), "another one answered: {said}");
+            Ok(())
+        })?;
+        for url in
+            [format!("http://[{pod}]:8080"), format!("http://[{own}]:80"), format!("tcp://[{pod}]:9091")]
+        {
+            self.is_refused("outside", &url).with_context(|| format!("{url} from a pod without identity"))?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The command line and environment of `service-mesh-controller`; nothing else reads them.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
@@ -55,7 +55,7 @@ struct ClusterArguments {
     #[arg(long, env = "MESH_NAMESPACE", default_value = "service-mesh-system", value_name = "NAME")]
     namespace: String,
     /// Where the API server asks about new pods: port 15017 of the whole pod
-    #[arg(long, env = "MESH_WEBHOOK", default_value = "0.0.0.0:15017", value_name = "ADDRESS")]
+    #[arg(long, env = "MESH_WEBHOOK", default_value = "[::]:15017", value_name = "ADDRESS")]
     webhook: SocketAddr,
     /// The name of this control plane among several that inject sidecars
     #[arg(long, env = "MESH_REVISION", default_value = "default", value_name = "NAME")]
@@ -104,7 +104,7 @@ impl Arguments {
     /// Ports of all interfaces in a pod, which is reached from others, and of this machine elsewhere.
     fn addresses(&self) -> (SocketAddr, SocketAddr) {
         let host = match self.is_kubernetes() {
-            true => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            true => IpAddr::from(Ipv6Addr::UNSPECIFIED),
             false => IpAddr::from(Ipv4Addr::LOCALHOST),
         };
         let or_at =

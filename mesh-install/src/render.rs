@@ -217,9 +217,9 @@ fn arguments(values: &Values) -> Vec<String> {
     let anywhere = values.security.tokens_anywhere.then(|| "--tokens-anywhere".to_owned());
     let arguments = vec![
         "--source=kubernetes".to_owned(),
-        format!("--listen=0.0.0.0:{CONTROL_PORT}"),
-        format!("--readiness=0.0.0.0:{METRICS_PORT}"),
-        format!("--webhook=0.0.0.0:{WEBHOOK_PORT}"),
+        format!("--listen=[::]:{CONTROL_PORT}"),
+        format!("--readiness=[::]:{METRICS_PORT}"),
+        format!("--webhook=[::]:{WEBHOOK_PORT}"),
         format!("--controller-name={}", values.controller_name),
         format!("--proxy-image={}", values.image.proxy),
         format!("--trust-domain={}", values.trust_domain),

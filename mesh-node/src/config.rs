@@ -62,7 +62,7 @@ fn admin_port() -> SocketAddr {
 }
 
 fn metrics_port() -> SocketAddr {
-    SocketAddr::from(([0, 0, 0, 0], mesh_proxy::role::HEALTH_PORT))
+    SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, mesh_proxy::role::HEALTH_PORT))
 }
 
 impl Config {

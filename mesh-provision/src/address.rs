@@ -72,18 +72,28 @@ pub(super) fn is_internal(gateway: &Gateway) -> bool {
     !all.is_empty() && all.iter().all(|entry| scope(entry) == Some(CLUSTER))
 }
 
-/// The first address of its service that a gateway asks for by value, and the first one of its load balancer.
-pub(super) fn fixed(gateway: &Gateway, balanced: bool) -> (Option<&str>, Option<&str>) {
+/// The addresses that a gateway asks for by value, at most one of each family: those of its service, and those of its
+/// load balancer.
+pub(super) fn fixed(gateway: &Gateway, balanced: bool) -> (Vec<&str>, Vec<&str>) {
     let given = |of_cluster: bool| {
         let entries = gateway.spec.addresses.iter().filter(|entry| entry.kind == "IPAddress");
         let meant = |entry: &&GatewayAddress| match scope(entry) {
             None => balanced != of_cluster,
             Some(scope) => scope == CLUSTER && of_cluster,
         };
-        let mut values = entries.filter(meant).filter_map(|entry| entry.value.as_deref());
-        values.find(|value| !value.is_empty())
+        let values = entries.filter(meant).filter_map(|entry| entry.value.as_deref());
+        let mut all: Vec<&str> = values.filter(|value| !value.is_empty()).collect();
+        if let Some(first) = all.first().copied() {
+            let other = all.iter().copied().find(|value| is_ipv6(value) != is_ipv6(first));
+            all = std::iter::once(first).chain(other).collect();
+        }
+        all
     };
     (given(true), given(false))
+}
+
+fn is_ipv6(address: &str) -> bool {
+    address.contains(':')
 }
 
 /// One address of a service for each entry of its gateway that can be satisfied, none twice, and what cannot.

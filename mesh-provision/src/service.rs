@@ -17,10 +17,15 @@ impl Build<'_> {
         spec.insert("type".to_owned(), json!(kind));
         spec.insert("selector".to_owned(), json!(selector(&self.plan.name.name, self.settings)));
         spec.insert("ports".to_owned(), self.plan.ports.iter().map(|port| self.port(*port)).collect());
-        // More addresses than one cannot be had, which the status says.
+        // Where the cluster has both families, clients of either come in.
+        spec.insert("ipFamilyPolicy".to_owned(), json!("PreferDualStack"));
+        // More addresses than one of a family, or of a load balancer, cannot be had, which the status says.
         let (own, outer) = fixed(self.plan.gateway, kind == ServiceType::LoadBalancer);
-        for (field, address) in [("clusterIP", own), ("loadBalancerIP", outer)] {
-            spec.extend(address.map(|address| (field.to_owned(), json!(address))));
+        for (field, addresses) in [("clusterIP", &own), ("loadBalancerIP", &outer)] {
+            spec.extend(addresses.first().map(|address| (field.to_owned(), json!(address))));
+        }
+        if own.len() > 1 {
+            spec.insert("clusterIPs".to_owned(), json!(own));
         }
         self.piece(PieceKind::Service, json!({ "spec": spec }))
     }

@@ -1,7 +1,7 @@
 //! The configuration of the binary: one file in JSON, and what follows from it. The only place that reads files
 //! or the environment for it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -204,11 +204,11 @@ fn admin_port() -> SocketAddr {
 }
 
 fn metrics_port() -> SocketAddr {
-    SocketAddr::from(([0, 0, 0, 0], HEALTH_PORT))
+    SocketAddr::from((Ipv6Addr::UNSPECIFIED, HEALTH_PORT))
 }
 
 fn any_address() -> IpAddr {
-    IpAddr::from([0, 0, 0, 0])
+    IpAddr::from(Ipv6Addr::UNSPECIFIED)
 }
 
 /// Reads the configuration of a program of the mesh from a file in JSON.

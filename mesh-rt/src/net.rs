@@ -49,6 +49,11 @@ fn bound(address: SocketAddr, kind: Type, protocol: Protocol, shared: bool) -> i
     Ok(socket)
 }
 
+/// An address as its own family writes it: a socket of both families gives addresses of IPv4 mapped into IPv6.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// Gives all packets of a socket a firewall mark. Needs NET_ADMIN.
 ///
 /// # Errors

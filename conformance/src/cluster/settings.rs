@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::node::{Daemon, Plan};
-use super::{DNS, NODE, Place};
+use super::{DNS, NODE, NODE6, Place};
 use crate::config::Config;
 use crate::{images, tools};
 
@@ -40,7 +40,8 @@ fn plan(config: &Config, folder: &Path) -> anyhow::Result<Plan> {
     let place = folder.to_str().context("the folder's name is not UTF-8")?;
     let kubernetes = |name: &str, arguments: &str| {
         let mut command = vec![format!("{place}/bin/kubernetes"), name.to_owned()];
-        command.extend(words(&arguments.replace("$PLACE", place).replace("$NODE", &NODE.to_string())));
+        let arguments = arguments.replace("$PLACE", place).replace("$NODE6", &NODE6.to_string());
+        command.extend(words(&arguments.replace("$NODE", &NODE.to_string())));
         Daemon { name: name.to_owned(), command }
     };
     let runtime = Daemon {
@@ -67,7 +68,8 @@ fn plan(config: &Config, folder: &Path) -> anyhow::Result<Plan> {
     })
 }
 
-/// Mounts over the folders that programs of a node write to whatever they are told, and a network of one node.
+/// Mounts over the folders that programs of a node write to whatever they are told, and a network of one node with both
+/// families of addresses.
 fn prepare() -> Vec<Vec<String>> {
     let mut lines: Vec<String> = ["/run", "/var/log", "/var/lib"]
         .iter()
@@ -78,11 +80,15 @@ fn prepare() -> Vec<Vec<String>> {
     lines.push("ip link set lo up".to_owned());
     lines.push("ip link add node0 type bridge".to_owned());
     lines.push(format!("ip address add {NODE}/24 dev node0"));
+    // Nobody else is there to have the same address.
+    lines.push(format!("ip address add {NODE6}/64 dev node0 nodad"));
     lines.push("ip link set node0 up".to_owned());
     lines.push("ip route add default dev node0".to_owned());
+    lines.push("ip -6 route add default dev node0".to_owned());
     let mut lines: Vec<Vec<String>> = lines.iter().map(|line| words(line)).collect();
-    let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward";
-    lines.push(vec!["sh".to_owned(), "-c".to_owned(), forward.to_owned()]);
+    for forward in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        lines.push(vec!["sh".to_owned(), "-c".to_owned(), format!("echo 1 > /proc/sys/net/{forward}")]);
+    }
     lines
 }
 
@@ -91,7 +97,7 @@ const ETCD: &str = "--data-dir=$PLACE/etcd --unsafe-no-fsync --log-level=warn \
     --listen-peer-urls=http://127.0.0.1:2380";
 
 const API_SERVER: &str = "--etcd-servers=http://127.0.0.1:2379 --secure-port=6443 --advertise-address=$NODE \
-    --service-cluster-ip-range=10.96.0.0/16 --service-account-issuer=https://kubernetes.default.svc.cluster.local \
+    --service-cluster-ip-range=10.96.0.0/16,fd00:96::/112 --service-account-issuer=https://kubernetes.default.svc.cluster.local \
     --service-account-key-file=$PLACE/accounts.pub --service-account-signing-key-file=$PLACE/accounts.key \
     --token-auth-file=$PLACE/tokens.csv --authorization-mode=Node,RBAC --allow-privileged=true \
     --kubelet-preferred-address-types=InternalIP --tls-cert-file=$PLACE/server.crt \
@@ -105,10 +111,10 @@ const CONTROLLERS: &str = "--kubeconfig=$PLACE/kubeconfig --service-account-priv
 const SCHEDULER: &str = "--kubeconfig=$PLACE/kubeconfig --leader-elect=false";
 
 const KUBELET: &str = "--config=$PLACE/kubelet.json --kubeconfig=$PLACE/kubeconfig --root-dir=$PLACE/kubelet \
-    --hostname-override=node --node-ip=$NODE";
+    --hostname-override=node --node-ip=$NODE,$NODE6";
 
 const PROXY: &str = "--kubeconfig=$PLACE/kubeconfig --hostname-override=node --proxy-mode=nftables \
-    --oom-score-adj=0 --conntrack-max-per-core=0 --cluster-cidr=10.244.0.0/16";
+    --oom-score-adj=0 --conntrack-max-per-core=0 --cluster-cidr=10.244.0.0/16,fd00:244::/64";
 
 /// A negative `oom_score_adj` needs a capability that a container on a build machine may lack.
 fn containerd(folder: &Path) -> String {
@@ -145,8 +151,8 @@ fn cni(folder: &Path) -> Value {
                 "ipam": {
                     "type": "host-local",
                     "dataDir": folder.join("addresses"),
-                    "ranges": [[{"subnet": "10.244.0.0/16"}]],
-                    "routes": [{"dst": "0.0.0.0/0"}],
+                    "ranges": [[{"subnet": "10.244.0.0/16"}], [{"subnet": "fd00:244::/64"}]],
+                    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
                 },
             },
             {"type": "portmap", "capabilities": {"portMappings": true}},

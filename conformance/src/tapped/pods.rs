@@ -17,7 +17,7 @@ use crate::cluster::{Place, kubectl};
 /// Pause between two questions.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long clients may take to learn that a pod is met with mutual TLS, in seconds.
-const LEARN: f64 = 3.0;
+pub(super) const LEARN: f64 = 3.0;
 /// The name of a sidecar's container.
 const SIDECAR: &str = "mesh-proxy";
 
@@ -105,18 +105,18 @@ fn met(pods: &Value, served: &Value) -> Vec<(IpAddr, String)> {
         let (metadata, status) = (&pod["metadata"], &pod["status"]);
         let text = |field: &str| metadata[field].as_str().unwrap_or_default();
         let name = format!("{}/{}", text("namespace"), text("name"));
-        let Some(address) = status["podIP"].as_str().and_then(|address| address.parse::<IpAddr>().ok())
-        else {
-            continue;
-        };
+        let listed = status["podIPs"].as_array().into_iter().flatten().map(|entry| &entry["ip"]);
+        let own: Vec<&str> = listed.chain([&status["podIP"]]).filter_map(Value::as_str).collect();
         let containers = status["initContainerStatuses"].as_array().cloned().unwrap_or_default();
         let ready = |container: &Value| container["name"] == SIDECAR && container["ready"] == true;
         let is_here = |list: &Value| {
             let addresses = list[&name].as_array().cloned().unwrap_or_default();
-            addresses.iter().any(|entry| entry.as_str() == status["podIP"].as_str())
+            addresses.iter().any(|entry| entry.as_str().is_some_and(|entry| own.contains(&entry)))
         };
         if containers.iter().any(ready) || entries.iter().any(is_here) {
-            met.push((address, name));
+            let mut addresses: Vec<IpAddr> = own.iter().filter_map(|text| text.parse().ok()).collect();
+            addresses.dedup();
+            met.extend(addresses.into_iter().map(|address| (address, name.clone())));
         }
     }
     met

@@ -30,14 +30,19 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Reads a line of fields.
+    /// Reads a line of fields; of the two families' addresses one is empty.
     pub(super) fn read(line: &str) -> Option<Self> {
         let mut fields = line.split('\t');
         let mut next = || fields.next();
-        let (at, stream, from, to) = (next()?.parse().ok()?, next()?.parse().ok()?, next()?, next()?);
+        let (at, stream) = (next()?.parse().ok()?, next()?.parse().ok()?);
+        let mut address = || {
+            let (four, six) = (next()?, next()?);
+            let text = if four.is_empty() { six } else { four };
+            text.parse().ok()
+        };
+        let (from, to) = (address()?, address()?);
         let (port, begins, sequence) = (next()?.parse().ok()?, next()?, next()?.parse().ok()?);
         let payload = bytes(next().unwrap_or_default())?;
-        let (from, to) = (from.parse().ok()?, to.parse().ok()?);
         Some(Self { at, stream, from, to, port, begins: matches!(begins, "1" | "True"), sequence, payload })
     }
 }
@@ -162,6 +167,10 @@ mod tests {
     fn line(stream: u64, (from, to): (&str, &str), sequence: u64, payload: &[u8]) -> String {
         let hex: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
         let begins = u8::from(sequence == 0);
+        let [from, to] = [from, to].map(|address| match address.contains(':') {
+            true => format!("\t{address}"),
+            false => format!("{address}\t"),
+        });
         format!("5.25\t{stream}\t{from}\t{to}\t8080\t{begins}\t{sequence}\t{hex}")
     }
 
@@ -232,8 +241,21 @@ mod tests {
 
     #[test]
     fn a_line_that_is_none_is_an_error() {
-        for text in ["", "x", "1\t1\t10.0.0.1\t10.0.0.2\t80\t1\t0\tzz", "1\t1\tfe80\t10.0.0.2\t80\t1\t0\t"] {
+        for text in [
+            "",
+            "x",
+            "1\t1\t10.0.0.1\t\t10.0.0.2\t\t80\t1\t0\tzz",
+            "1\t1\tfe80\t\t10.0.0.2\t\t80\t1\t0\t",
+            "1\t1\t\t\t\tfd00::2\t80\t1\t0\t",
+        ] {
             assert_eq!(Segment::read(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn both_families_are_read() {
+        let (a, b) = ("fd00::1", "fd00::2");
+        let lines = [line(1, (a, b), 0, b""), line(1, (a, b), 1, b"GET /")];
+        assert_eq!(found(&lines).violations.len(), 1);
     }
 }

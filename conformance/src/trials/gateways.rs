@@ -23,6 +23,40 @@ spec:
     scene.answers(80, "/first", 301)
 }
 
+/// A gateway has an address of either family, and reaches backends that have only the other one.
+pub(super) fn both_families(scene: &Scene<'_>) -> anyhow::Result<()> {
+    let objects = "
+apiVersion: v1
+kind: Service
+metadata: {name: sixth, namespace: trial}
+spec:
+  ipFamilies: [IPv6]
+  selector: {gateway.networking.k8s.io/gateway-name: edge}
+  ports: [{port: 80, targetPort: 10080}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: sixth, namespace: trial}
+spec:
+  parentRefs: [{name: edge}]
+  hostnames: [sixth.test]
+  rules:
+  - filters: [{type: URLRewrite, urlRewrite: {hostname: own.test}}]
+    backendRefs: [{name: sixth, port: 80}]
+";
+    scene.apply(objects)?;
+    let addresses = scene.get("gateway/edge")?["status"]["addresses"].clone();
+    let addresses: Vec<&str> =
+        addresses.as_array().into_iter().flatten().filter_map(|a| a["value"].as_str()).collect();
+    let six = addresses.iter().find(|address| address.contains(':'));
+    let six = six.with_context(|| format!("no address in IPv6 among {addresses:?}"))?;
+    let url = format!("http://[{six}]/first");
+    scene.answers_now(&url, 301, &[])?;
+    wait_for("a backend in IPv6 answers", LIMIT, || {
+        scene.answers_now(&url, 301, &["--header", "host: sixth.test"])
+    })
+}
+
 /// Two replicas behind a port of the node, then an address from a load balancer, which is played here.
 pub(super) fn exposure(scene: &Scene<'_>) -> anyhow::Result<()> {
     let parameters = |kind: &str| {

@@ -1,7 +1,7 @@
 //! What a proxy is made of. Built by whoever starts one; nothing is read from the environment here.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -184,7 +184,7 @@ impl ProxyOptions {
     /// The same proxy as a gateway on every address.
     #[must_use]
     pub fn gateway(mut self, gateway: ObjectName, ports: BindPorts) -> Self {
-        let address = Ipv4Addr::UNSPECIFIED.into();
+        let address = Ipv6Addr::UNSPECIFIED.into();
         self.gateway = Some(GatewayOptions { gateway, address, ports });
         self
     }

@@ -24,6 +24,7 @@ pub(crate) async fn serve(cx: Rc<Context>, socket: UdpSocket, serve: Serve, drai
     let (idle, context) = (cx.times.udp_idle, Rc::clone(&cx));
     let open = move |client: SocketAddr| {
         let (cx, serve) = (Rc::clone(&context), serve.clone());
+        let client = mesh_rt::net::canonical(client);
         async move {
             let of = (Protocol::Udp, client);
             let mut flow = match &serve {
@@ -43,7 +44,7 @@ pub(crate) async fn serve(cx: Rc<Context>, socket: UdpSocket, serve: Serve, drai
         }
     };
     udp::serve(socket, idle, drain, open, |client, reason| {
-        cx.refuse(reason, &client, &"the session gave way to a newer one");
+        cx.refuse(reason, &mesh_rt::net::canonical(client), &"the session gave way to a newer one");
     })
     .await;
 }

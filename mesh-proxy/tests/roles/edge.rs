@@ -299,7 +299,7 @@ async fn a_port_in_use_is_named_and_the_other_listeners_run() {
     assert_eq!(gateway.addresses().len(), 1, "the inbound listener runs");
     let findings: Vec<_> = gateway.findings().iter().map(ToString::to_string).collect();
     assert_eq!(findings.len(), 1, "{findings:?}");
-    let expected = format!("Gateway shop/edge: cannot listen at 0.0.0.0:{taken}: Address already in use");
+    let expected = format!("Gateway shop/edge: cannot listen at [::]:{taken}: Address already in use");
     assert!(findings[0].contains(&expected), "{findings:?}");
     drop((holder, free));
     // Once the port is free, the listener opens without anything being said.

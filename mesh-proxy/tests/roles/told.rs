@@ -1,7 +1,7 @@
 //! What is told of connections and datagrams that nobody reads: one line each when they are over, and counters.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use mesh_model::policy::Action;
@@ -125,11 +125,15 @@ async fn a_gateway_tells_routes_and_why_a_connection_went_nowhere() {
     let gateway = Proxy::start(options).expect("threads");
     until(|| gateway.gateway_address(Transport::Tcp, 9000).is_some()).await;
     let to = gateway.gateway_address(Transport::Tcp, 9000).expect("open");
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, to.port()));
 
     assert_eq!(ask(to, "x").await.expect("served"), "a xbye");
     let line = lines.next().await;
     assert_eq!((&line["side"], &line["route"]), (&"gateway".into(), &"TCPRoute shop/only (built in)".into()));
     assert_eq!((&line["upstream"], &line["bytes_received"]), (&application.to_string().into(), &1.into()));
+    // The socket has both families, and a client is told in its own.
+    let client = line["client"].as_str().expect("a client").to_owned();
+    assert!(client.starts_with("127.0.0.1:"), "{client}");
 
     world.set([endpoints("a", [])]);
     let _ = ask(to, "x").await;
@@ -163,6 +167,8 @@ async fn a_session_of_datagrams_is_told_once_it_was_silent() {
     let gateway = Proxy::start(options).expect("threads");
     until(|| gateway.gateway_address(Transport::Udp, 9053).is_some()).await;
     let to = gateway.gateway_address(Transport::Udp, 9053).expect("open");
+    // By either family: the socket has both.
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, to.port()));
     let client = UdpSocket::from_std(bind_udp(any, false).expect("a port")).expect("a runtime");
     let mut buffer = [0; 64];
     for text in ["one", "three"] {
