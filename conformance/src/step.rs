@@ -118,3 +118,8 @@ fn line_of(command: &Command) -> String {
     }
     line
 }
+
+/// An address as URLs have it (RFC 3986, section 3.2.2).
+pub(crate) fn in_url(address: &str) -> String {
+    if address.contains(':') { format!("[{address}]") } else { address.to_owned() }
+}

@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use crate::arguments::Arguments;
 use crate::cluster::{Place, apply, kubectl, kubectl_call};
 use crate::config::Config;
-use crate::step::{self, Check, captured, wait_for};
+use crate::step::{self, Check, captured, in_url, wait_for};
 use crate::{controller, images, tapped};
 
 pub(crate) const OPTIONS: &[&str] = &["name", "mode", "rollouts", "rate"];
@@ -249,8 +249,9 @@ impl Scene {
     fn in_ipv6(&self) -> anyhow::Result<()> {
         let field = |what: &[&str]| kubectl(&self.place, &[&[NAMESPACE, "get"], what].concat());
         let own = field(&["service", "sixth", "-o", "jsonpath={.spec.clusterIP}"])?;
-        let pod = field(&["pod", "member-0", "-o", "jsonpath={.status.podIPs[1].ip}"])?;
-        ensure!([&own, &pod].iter().all(|address| address.contains(':')), "no IPv6: {own}, {pod}");
+        let pods = field(&["pod", "member-0", "-o", "jsonpath={.status.podIPs[*].ip}"])?;
+        let pod = pods.split_whitespace().find(|address| address.contains(':'));
+        let pod = pod.filter(|_| own.contains(':')).with_context(|| format!("no IPv6: {own}, {pods}"))?;
         // Connections that are kept are in the other family.
         tapped::while_asking(&self.place, || {
             self.answers("inside", &format!("http://[{own}]:80"))?;
@@ -286,8 +287,8 @@ impl Scene {
     /// A pod that no proxy serves is of the outside world for those that have one.
     fn outbound(&self) -> anyhow::Result<()> {
         let address = ["get", "pod", "outside", "-o", "jsonpath={.status.podIP}"];
-        let url =
-            format!("tcp://{}:9090", kubectl(&self.place, &[&[NAMESPACE], address.as_slice()].concat())?);
+        let address = kubectl(&self.place, &[&[NAMESPACE], address.as_slice()].concat())?;
+        let url = format!("tcp://{}:9090", in_url(&address));
         self.answers("inside", &url)?;
         let label = |text: &str| {
             kubectl(&self.place, &[NAMESPACE, "label", "pod", "inside", "--overwrite", text]).map(drop)

@@ -7,13 +7,14 @@ use anyhow::Context;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use serde_json::json;
 
-use super::{NODE, Place};
+use super::{NODE, NODE6, Place};
 
 /// Names under which the API server is called.
 const NAMES: &[&str] = &[
     "localhost",
     "127.0.0.1",
     "10.96.0.1",
+    "fd00:96::1",
     "kubernetes",
     "kubernetes.default",
     "kubernetes.default.svc",
@@ -34,7 +35,7 @@ pub(super) fn write(place: &Place) -> anyhow::Result<()> {
     let root = authority.self_signed(&authority_key)?.pem();
     let issuer = Issuer::new(authority, authority_key);
     let mut names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
-    names.push(NODE.to_string());
+    names.extend([NODE.to_string(), NODE6.to_string()]);
     let key = KeyPair::generate()?;
     let mut server = CertificateParams::new(names)?;
     server.distinguished_name.push(DnType::CommonName, "kube-apiserver");

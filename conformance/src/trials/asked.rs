@@ -1,38 +1,12 @@
 //! Authorization by services that are asked: a route's filter in both protocols (GEP-1494), and a listener's before any
 //! route is chosen (GEP-5224).
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use serde_json::Value;
 
 use super::guest::Guest;
 use super::scene::{LIMIT, Scene};
-use crate::cluster::inside;
-use crate::step::{output, wait_for};
-
-/// A pod that tells what it was asked, and answers `/status/403` with that status.
-const ECHO: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, namespace: trial}
-spec:
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-      - name: echo
-        image: ECHO
-        env:
-        - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
-        - {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
-        readinessProbe: {httpGet: {port: 3000, path: /}, periodSeconds: 1}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: trial}
-spec: {selector: {app: web}, ports: [{port: 80, targetPort: 3000}]}
-";
+use crate::step::wait_for;
 
 /// Routes that ask over gRPC and over HTTP.
 const ROUTES: &str = "
@@ -84,7 +58,7 @@ spec:
 /// What is allowed arrives with what the service said of it, what is denied does not, and when nobody answers nothing
 /// passes.
 pub(super) fn by_filters(scene: &Scene<'_>) -> anyhow::Result<()> {
-    web(scene)?;
+    scene.backend(1)?;
     let mut authz = Guest::start(scene, "authz", "ext_authz_server.py", &[])?;
     scene.apply(ROUTES)?;
     wait_for("the service is asked", LIMIT, || ask(scene, 80, "grpc.test", "/allowed", 200))?;
@@ -106,7 +80,7 @@ pub(super) fn by_filters(scene: &Scene<'_>) -> anyhow::Result<()> {
 
 /// Every request of the listener is asked about, those too that no route wants.
 pub(super) fn by_listeners(scene: &Scene<'_>) -> anyhow::Result<()> {
-    web(scene)?;
+    scene.backend(1)?;
     let _authz = Guest::start(scene, "authz", "ext_authz_server.py", &[])?;
     scene.apply(LISTENER)?;
     scene.programmed()?;
@@ -120,13 +94,7 @@ pub(super) fn by_listeners(scene: &Scene<'_>) -> anyhow::Result<()> {
     scene.answers(80, "/first", 301)
 }
 
-/// Starts the backend.
-pub(super) fn web(scene: &Scene<'_>) -> anyhow::Result<()> {
-    scene.apply(&ECHO.replace("ECHO", crate::images::ECHO_BASIC[0]))?;
-    scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=120s"]).map(drop)
-}
-
-/// Head, in small letters but for its values, and body of an answer that has this status.
+/// Head and body of an answer that has this status.
 fn ask(
     scene: &Scene<'_>,
     port: u16,
@@ -134,12 +102,8 @@ fn ask(
     path: &str,
     status: u16,
 ) -> anyhow::Result<(String, String)> {
-    let mut curl = inside(scene.place)?;
-    curl.args(["curl", "--silent", "--show-error", "--max-time", "5", "--include"]);
-    curl.args(["--header", &format!("host: {host}"), "--header", "x-token: t"]);
-    curl.arg(format!("http://{}:{port}{path}", scene.address()?));
-    let said = output(curl)?;
-    let (head, body) = said.split_once("\r\n\r\n").context("no end of the head")?;
+    let (url, host_line) = (format!("http://{}:{port}{path}", scene.address()?), format!("host: {host}"));
+    let (head, body) = scene.asked(&url, &["--header", &host_line, "--header", "x-token: t"])?;
     ensure!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{host}{path}: {head}");
-    Ok((head.to_owned(), body.to_owned()))
+    Ok((head, body))
 }

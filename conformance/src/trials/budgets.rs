@@ -2,7 +2,6 @@
 
 use anyhow::{Context, ensure};
 
-use super::asked::web;
 use super::scene::{LIMIT, Scene};
 use crate::cluster::inside;
 use crate::step::{output, wait_for};
@@ -38,7 +37,7 @@ spec:
 
 /// A generous policy lets every retry pass, a tight one a few of them.
 pub(super) fn of_retries(scene: &Scene<'_>) -> anyhow::Result<()> {
-    web(scene)?;
+    scene.backend(1)?;
     scene.apply(ROUTE)?;
     scene.apply(&policy(100, "{count: 1000, interval: 1s}"))?;
     scene.answers(80, "/status/503", 503)?;

@@ -6,34 +6,11 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use super::scene::{LIMIT, Scene};
-use crate::cluster::{Place, inside, kubectl};
-use crate::step::{output, wait_for};
+use crate::cluster::{Place, kubectl};
+use crate::step::{in_url, wait_for};
 
-/// Three pods that say which one they are, and routes to them: with a session by a cookie, by a header, and without.
-const BACKENDS: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, namespace: trial}
-spec:
-  replicas: 3
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-      - name: echo
-        image: ECHO
-        env:
-        - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
-        - {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
-        readinessProbe: {httpGet: {port: 3000, path: /}, periodSeconds: 1}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: trial}
-spec: {selector: {app: web}, ports: [{port: 80, targetPort: 3000}]}
----
+/// Routes to pods that say which one they are: with a session by a cookie, by a header, and without.
+const ROUTES: &str = "
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: web, namespace: trial}
@@ -91,8 +68,8 @@ pub(super) fn are_there(place: &Place) -> anyhow::Result<bool> {
 
 /// Requests of one client stay with one pod for as long as it is there, by cookie and by header (GEP-1619).
 pub(super) fn sessions(scene: &Scene<'_>) -> anyhow::Result<()> {
-    scene.apply(&BACKENDS.replace("ECHO", crate::images::ECHO_BASIC[0]))?;
-    scene.kubectl(&["rollout", "status", "deployment/web", "--timeout=120s"])?;
+    scene.backend(3)?;
+    scene.apply(ROUTES)?;
     let begin = |path: &str| wait_for(path, LIMIT, || ask(scene, path, &[]));
     begin("/none")?;
     let without = pods(scene, "/none", &[])?;
@@ -126,6 +103,7 @@ pub(super) fn default_gateways(scene: &Scene<'_>) -> anyhow::Result<()> {
     scene.is_programmed("usual")?;
     let address = scene.address_of("usual")?;
     let url = |address: &str| format!("http://{address}/nameless");
+    let address = in_url(&address);
     wait_for("the default gateway serves it", LIMIT, || scene.answers_now(&url(&address), 302, &[]))?;
     scene.answers_now(&url(&scene.address()?), 404, &[])
 }
@@ -149,12 +127,9 @@ fn pods(scene: &Scene<'_>, path: &str, more: &[&str]) -> anyhow::Result<BTreeSet
 
 /// The pod that answers, and the head of its answer.
 fn ask(scene: &Scene<'_>, path: &str, more: &[&str]) -> anyhow::Result<(String, String)> {
-    let mut curl = inside(scene.place)?;
-    curl.args(["curl", "--silent", "--show-error", "--fail", "--max-time", "5", "--include"]).args(more);
-    curl.arg(format!("http://{}{path}", scene.address()?));
-    let said = output(curl)?;
-    let (head, body) = said.split_once("\r\n\r\n").context("no end of the head")?;
-    let body: Value = serde_json::from_str(body)?;
+    let url = format!("http://{}{path}", scene.address()?);
+    let (head, body) = scene.asked(&url, &[&["--fail"], more].concat())?;
+    let body: Value = serde_json::from_str(&body)?;
     let pod = body["pod"].as_str().context("the answer names no pod")?;
-    Ok((pod.to_owned(), head.to_owned()))
+    Ok((pod.to_owned(), head))
 }

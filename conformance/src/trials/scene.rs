@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::cluster::{Place, apply, inside, kubectl};
 use crate::config::Config;
-use crate::step::{output, wait_for};
+use crate::step::{in_url, output, wait_for};
 
 /// The namespace; it is made and removed by each trial.
 pub(super) const NAMESPACE: &str = "--namespace=trial";
@@ -30,6 +30,32 @@ metadata: {name: edge, namespace: trial}
 spec:
   gatewayClassName: mesh
   listeners: [{name: http, port: 80, protocol: HTTP}]
+";
+
+/// Pods that tell what they were asked and which one they are; they answer `/status/403` with that status.
+const BACKEND: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: trial}
+spec:
+  replicas: COUNT
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: echo
+        image: ECHO
+        env:
+        - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+        - {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+        readinessProbe: {httpGet: {port: 3000, path: /}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: trial}
+spec: {selector: {app: web}, ports: [{port: 80, targetPort: 3000}]}
 ";
 
 pub(super) struct Scene<'p> {
@@ -119,8 +145,9 @@ impl<'p> Scene<'p> {
         })
     }
 
+    /// The first address of the gateway as URLs have it.
     pub(super) fn address(&self) -> anyhow::Result<String> {
-        self.address_of("edge")
+        self.address_of("edge").map(|address| in_url(&address))
     }
 
     /// The first address of another gateway.
@@ -134,6 +161,22 @@ impl<'p> Scene<'p> {
     pub(super) fn answers(&self, port: u16, path: &str, status: u16) -> anyhow::Result<()> {
         let url = format!("http://{}:{port}{path}", self.address()?);
         wait_for(&format!("{url} answers {status}"), LIMIT, || self.answers_now(&url, status, &[]))
+    }
+
+    /// Starts so many pods behind the service `web`.
+    pub(super) fn backend(&self, count: usize) -> anyhow::Result<()> {
+        let objects = BACKEND.replace("ECHO", crate::images::ECHO_BASIC[0]);
+        self.apply(&objects.replace("COUNT", &count.to_string()))?;
+        self.kubectl(&["rollout", "status", "deployment/web", "--timeout=120s"]).map(drop)
+    }
+
+    /// Head and body of the answer to one request.
+    pub(super) fn asked(&self, url: &str, more: &[&str]) -> anyhow::Result<(String, String)> {
+        let mut curl = inside(self.place)?;
+        curl.args(["curl", "--silent", "--show-error", "--max-time", "5", "--include"]).args(more).arg(url);
+        let said = output(curl)?;
+        let (head, body) = said.split_once("\r\n\r\n").context("no end of the head")?;
+        Ok((head.to_owned(), body.to_owned()))
     }
 
     /// One request.
