@@ -15,10 +15,12 @@ use crate::{golang, images, say, tools};
 
 mod addons;
 mod credentials;
+mod families;
 mod node;
 mod place;
 mod settings;
 
+pub(crate) use families::Families;
 pub(crate) use node::run as node;
 pub(crate) use place::{Channel, Place};
 
@@ -26,8 +28,6 @@ pub(crate) use place::{Channel, Place};
 pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
 /// The same in IPv6.
 pub(crate) const NODE6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x31, 0, 0, 0, 0, 0, 1);
-/// The cluster's DNS server.
-pub(crate) const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
 /// How long a part may take to become ready; a cold start takes a tenth of it.
 const READY: Duration = Duration::from_secs(120);
@@ -36,7 +36,11 @@ const READY: Duration = Duration::from_secs(120);
 ///
 /// # Errors
 /// Says what is missing on this machine, or what did not become ready, with the end of its log.
-pub(crate) fn up(config: &Config, place: &Place, channel: Channel) -> anyhow::Result<()> {
+pub(crate) fn up(
+    config: &Config,
+    place: &Place,
+    (channel, families): (Channel, Families),
+) -> anyhow::Result<()> {
     tools::root()?;
     let start = Stopwatch::start();
     if place.first_process().is_some() && kubectl(place, &["get", "--raw", "/readyz"]).is_ok() {
@@ -48,9 +52,9 @@ pub(crate) fn up(config: &Config, place: &Place, channel: Channel) -> anyhow::Re
     let kubernetes = golang::KUBERNETES.build(config)?;
     std::fs::create_dir_all(&place.folder).with_context(|| place.folder.display().to_string())?;
     credentials::write(place)?;
-    settings::write(config, place, &kubernetes)?;
+    settings::write(config, place, (&kubernetes, families))?;
     start_node(place)?;
-    let outcome = fill(config, place, channel);
+    let outcome = fill(config, place, (channel, families));
     if let Err(error) = outcome {
         stop(place)?;
         return Err(error.context(format!("the logs are kept in {}", place.logs().display())));
@@ -76,14 +80,14 @@ fn start_node(place: &Place) -> anyhow::Result<()> {
 
 /// Everything that is done through the API server and the runtime once they answer. What is still to be built is
 /// built while they start.
-fn fill(config: &Config, place: &Place, channel: Channel) -> anyhow::Result<()> {
+fn fill(config: &Config, place: &Place, (channel, families): (Channel, Families)) -> anyhow::Result<()> {
     let archives = images::of_node(config)?;
     wait_for("the API server", READY, || kubectl(place, &["get", "--raw", "/readyz"]))?;
     let socket = place.containerd();
     wait_for("the container runtime", READY, || std::fs::metadata(&socket).context("no socket"))?;
     images::load(place, &archives)?;
     wait_for("the node's object", READY, || kubectl(place, &["get", "node", "node"]))?;
-    addons::apply(place)?;
+    addons::apply(place, families.dns())?;
     channel_of(config, place, channel)?;
     kubectl(place, &["wait", "--for=condition=Ready", "node/node", "--timeout=120s"])?;
     kubectl(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::cluster::{self, Channel, Place, apply, inside, kubectl};
+use crate::cluster::{self, Channel, Families, Place, apply, inside, kubectl};
 use crate::config::Config;
 use crate::images::{self, Profile};
 use crate::step::{captured, wait_for};
@@ -79,7 +79,8 @@ pub(crate) fn run(config: &Config, place: &Place) -> anyhow::Result<()> {
 /// When a step does not go as it should.
 pub(crate) fn once(config: &Config) -> anyhow::Result<()> {
     let place = Place::new(config, &format!("install-{}", std::process::id()));
-    let outcome = cluster::up(config, &place, Channel::None).and_then(|()| run(config, &place));
+    let outcome =
+        cluster::up(config, &place, (Channel::None, Families::Both)).and_then(|()| run(config, &place));
     let ended = cluster::down(&place);
     outcome?;
     ended

@@ -33,7 +33,7 @@ use config::Config;
 const USAGE: &str = "usage: conformance TASK [OPTION...]
 
   up        a Kubernetes node on this machine; nothing to do when it runs
-            --name NAME (dev), --channel standard|experimental|none (standard),
+            --name NAME (dev), --channel standard|experimental|none (standard), --families both|ipv6 (both),
             --mesh for the images of mesh tests too
   down      ends it and leaves nothing; --name NAME
   images    builds our images and loads them; --name NAME, --release
@@ -82,8 +82,10 @@ fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
     let (task, words) = words.split_first().ok_or_else(|| anyhow::anyhow!("{USAGE}"))?;
     match task.as_str() {
         "up" => {
-            let given = Arguments::read(words, &["name", "channel", "mesh"])?;
-            cluster::up(config, &given.place(config), given.channel()?)?;
+            let given = Arguments::read(words, &["name", "channel", "families", "mesh"])?;
+            let families =
+                given.get("families").map_or(Ok(cluster::Families::Both), cluster::Families::parse)?;
+            cluster::up(config, &given.place(config), (given.channel()?, families))?;
             if given.has("mesh") {
                 images::load(&given.place(config), &images::of_mesh(config)?)?;
             }

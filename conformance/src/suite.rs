@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 
 use crate::arguments::Arguments;
 use crate::clock::Stopwatch;
-use crate::cluster::{self, Channel, Place, inside};
+use crate::cluster::{self, Channel, Families, Place, inside};
 use crate::config::Config;
 use crate::controller::{self, Names};
 use crate::images::Profile;
@@ -187,7 +187,7 @@ fn full<T>(
     kind: &Kind,
     work: impl FnOnce() -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let outcome = cluster::up(config, place, kind.channel)
+    let outcome = cluster::up(config, place, (kind.channel, Families::Both))
         .and_then(|()| controller::deploy(config, place, kind.profile, &kind.names))
         .and_then(|()| work());
     let ended = cluster::down(place);

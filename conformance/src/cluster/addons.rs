@@ -4,16 +4,16 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::{DNS, Place, apply as apply_text, kubectl};
+use super::{Place, apply as apply_text, kubectl};
 use crate::images;
 
-/// Applies the cluster's DNS.
+/// Applies the cluster's DNS at this address.
 ///
 /// # Errors
 /// What kubectl says.
-pub(super) fn apply(place: &Place) -> anyhow::Result<()> {
+pub(super) fn apply(place: &Place, address: &str) -> anyhow::Result<()> {
     let text = include_str!("addons/dns.yaml");
-    apply_text(place, &text.replace("$IMAGE", images::COREDNS).replace("$ADDRESS", &DNS.to_string()))
+    apply_text(place, &text.replace("$IMAGE", images::COREDNS).replace("$ADDRESS", address))
 }
 
 /// Applies every definition of a channel; the folder's own list for another tool is none.

@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::node::{Daemon, Plan};
-use super::{DNS, NODE, NODE6, Place};
+use super::{Families, NODE, NODE6, Place};
 use crate::config::Config;
 use crate::{images, tools};
 
@@ -14,7 +14,11 @@ use crate::{images, tools};
 ///
 /// # Errors
 /// When a file cannot be written.
-pub(super) fn write(config: &Config, place: &Place, kubernetes: &Path) -> anyhow::Result<()> {
+pub(super) fn write(
+    config: &Config,
+    place: &Place,
+    (kubernetes, families): (&Path, Families),
+) -> anyhow::Result<()> {
     let folder = &place.folder;
     for part in ["bin", "logs", "cni", "kubelet", "plugins"] {
         std::fs::create_dir_all(folder.join(part))?;
@@ -25,9 +29,12 @@ pub(super) fn write(config: &Config, place: &Place, kubernetes: &Path) -> anyhow
     let executable = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
     std::fs::set_permissions(place.kubectl(), executable)?;
     std::fs::write(folder.join("containerd.toml"), containerd(folder))?;
-    std::fs::write(folder.join("cni/10-bridge.conflist"), serde_json::to_vec_pretty(&cni(folder))?)?;
-    std::fs::write(folder.join("kubelet.json"), serde_json::to_vec_pretty(&kubelet(place))?)?;
-    let plan = plan(config, folder).context("the plan of the node")?;
+    std::fs::write(
+        folder.join("cni/10-bridge.conflist"),
+        serde_json::to_vec_pretty(&cni(folder, families))?,
+    )?;
+    std::fs::write(folder.join("kubelet.json"), serde_json::to_vec_pretty(&kubelet(place, families))?)?;
+    let plan = plan(config, folder, families).context("the plan of the node")?;
     std::fs::write(folder.join("node.json"), serde_json::to_vec_pretty(&plan)?)?;
     Ok(())
 }
@@ -36,12 +43,22 @@ fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
-fn plan(config: &Config, folder: &Path) -> anyhow::Result<Plan> {
+fn plan(config: &Config, folder: &Path, families: Families) -> anyhow::Result<Plan> {
     let place = folder.to_str().context("the folder's name is not UTF-8")?;
+    let node: Vec<String> = families.node().iter().map(ToString::to_string).collect();
+    let addresses = [
+        ("$NODES", node.join(",")),
+        ("$NODE", node[0].clone()),
+        ("$SERVICES", families.services().join(",")),
+        ("$PODS", families.pods().join(",")),
+    ];
     let kubernetes = |name: &str, arguments: &str| {
         let mut command = vec![format!("{place}/bin/kubernetes"), name.to_owned()];
-        let arguments = arguments.replace("$PLACE", place).replace("$NODE6", &NODE6.to_string());
-        command.extend(words(&arguments.replace("$NODE", &NODE.to_string())));
+        let mut arguments = arguments.replace("$PLACE", place);
+        for (mark, value) in &addresses {
+            arguments = arguments.replace(mark, value);
+        }
+        command.extend(words(&arguments));
         Daemon { name: name.to_owned(), command }
     };
     let runtime = Daemon {
@@ -97,7 +114,7 @@ const ETCD: &str = "--data-dir=$PLACE/etcd --unsafe-no-fsync --log-level=warn \
     --listen-peer-urls=http://127.0.0.1:2380";
 
 const API_SERVER: &str = "--etcd-servers=http://127.0.0.1:2379 --secure-port=6443 --advertise-address=$NODE \
-    --service-cluster-ip-range=10.96.0.0/16,fd00:96::/112 --service-account-issuer=https://kubernetes.default.svc.cluster.local \
+    --service-cluster-ip-range=$SERVICES --service-account-issuer=https://kubernetes.default.svc.cluster.local \
     --service-account-key-file=$PLACE/accounts.pub --service-account-signing-key-file=$PLACE/accounts.key \
     --token-auth-file=$PLACE/tokens.csv --authorization-mode=Node,RBAC --allow-privileged=true \
     --kubelet-preferred-address-types=InternalIP --tls-cert-file=$PLACE/server.crt \
@@ -111,10 +128,10 @@ const CONTROLLERS: &str = "--kubeconfig=$PLACE/kubeconfig --service-account-priv
 const SCHEDULER: &str = "--kubeconfig=$PLACE/kubeconfig --leader-elect=false";
 
 const KUBELET: &str = "--config=$PLACE/kubelet.json --kubeconfig=$PLACE/kubeconfig --root-dir=$PLACE/kubelet \
-    --hostname-override=node --node-ip=$NODE,$NODE6";
+    --hostname-override=node --node-ip=$NODES";
 
 const PROXY: &str = "--kubeconfig=$PLACE/kubeconfig --hostname-override=node --proxy-mode=nftables \
-    --oom-score-adj=0 --conntrack-max-per-core=0 --cluster-cidr=10.244.0.0/16,fd00:244::/64";
+    --oom-score-adj=0 --conntrack-max-per-core=0 --cluster-cidr=$PODS";
 
 /// A negative `oom_score_adj` needs a capability that a container on a build machine may lack.
 fn containerd(folder: &Path) -> String {
@@ -138,7 +155,7 @@ runtime_type = "io.containerd.runc.v2"
     )
 }
 
-fn cni(folder: &Path) -> Value {
+fn cni(folder: &Path, families: Families) -> Value {
     json!({
         "cniVersion": "1.0.0",
         "name": "pods",
@@ -151,8 +168,8 @@ fn cni(folder: &Path) -> Value {
                 "ipam": {
                     "type": "host-local",
                     "dataDir": folder.join("addresses"),
-                    "ranges": [[{"subnet": "10.244.0.0/16"}], [{"subnet": "fd00:244::/64"}]],
-                    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
+                    "ranges": families.pods().iter().map(|range| json!([{"subnet": range}])).collect::<Value>(),
+                    "routes": families.elsewhere().iter().map(|all| json!({"dst": all})).collect::<Value>(),
                 },
             },
             {"type": "portmap", "capabilities": {"portMappings": true}},
@@ -160,7 +177,7 @@ fn cni(folder: &Path) -> Value {
     })
 }
 
-fn kubelet(place: &Place) -> Value {
+fn kubelet(place: &Place, families: Families) -> Value {
     let folder = &place.folder;
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -179,7 +196,7 @@ fn kubelet(place: &Place) -> Value {
         "makeIPTablesUtilChains": false,
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "maxPods": 250,
-        "clusterDNS": [DNS],
+        "clusterDNS": [families.dns()],
         "clusterDomain": "cluster.local",
         "resolvConf": "",
         "registryPullQPS": 0,
