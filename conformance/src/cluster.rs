@@ -29,6 +29,9 @@ pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
 /// The same in IPv6.
 pub(crate) const NODE6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x31, 0, 0, 0, 0, 0, 1);
 
+/// The policy among the definitions that keeps those of another channel out.
+const GUARD: &str = "safe-upgrades.gateway.networking.k8s.io";
+
 /// How long a part may take to become ready; a cold start takes a tenth of it.
 const READY: Duration = Duration::from_secs(120);
 
@@ -166,8 +169,12 @@ pub(crate) fn channel_of(config: &Config, place: &Place, channel: Channel) -> an
     if channel == Channel::None {
         return Ok(());
     }
+    // What the definitions bring keeps those of another channel out, unless it is taken away as it says itself.
+    let kinds = "validatingadmissionpolicy,validatingadmissionpolicybinding";
+    kubectl(place, &["delete", kinds, GUARD, "--ignore-not-found"])?;
     let module = golang::module(config, "suite", "sigs.k8s.io/gateway-api")?;
-    definitions(place, &module.join(channel.crds()))
+    // The guard is heeded for a moment after it is gone.
+    wait_for("the definitions", READY, || definitions(place, &module.join(channel.crds())))
 }
 
 /// Applies every definition of a folder of the upstream module.

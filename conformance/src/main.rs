@@ -35,6 +35,7 @@ const USAGE: &str = "usage: conformance TASK [OPTION...]
   up        a Kubernetes node on this machine; nothing to do when it runs
             --name NAME (dev), --channel standard|experimental|none (standard), --families both|ipv6 (both),
             --mesh for the images of mesh tests too
+  channel   the running cluster's definitions become those of another channel; --name NAME, --channel CHANNEL
   down      ends it and leaves nothing; --name NAME
   images    builds our images and loads them; --name NAME, --release
   deploy    images, then our controller; --name NAME, --release
@@ -90,6 +91,10 @@ fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
                 images::load(&given.place(config), &images::of_mesh(config)?)?;
             }
             Ok(())
+        }
+        "channel" => {
+            let given = Arguments::read(words, &["name", "channel"])?;
+            cluster::channel_of(config, &given.place(config), given.channel()?)
         }
         "down" => cluster::down(&Arguments::read(words, &["name"])?.place(config)),
         "import" => {

@@ -103,6 +103,26 @@ spec:
   containers: [{name: echo, image: "registry.k8s.io/gateway-api/conformance/echo-advanced:v0.1.0", args: [--port=8080]}]
 "#;
 
+/// A pod that its proxy has in charge for a while before it is ready.
+const SLOW: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: slow, namespace: workloads}
+spec:
+  selector: {app: slow}
+  ports: [{name: http, port: 80, targetPort: 8080, appProtocol: http}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: slow, namespace: workloads, labels: {app: slow}}
+spec:
+  containers:
+  - name: echo
+    image: registry.k8s.io/gateway-api/conformance/echo-advanced:v0.1.0
+    args: [--port=8080]
+    readinessProbe: {httpGet: {port: 8080, path: /}, initialDelaySeconds: 8, periodSeconds: 1}
+"#;
+
 /// Plain text may enter, except at one port.
 const PERMISSIVE: &str = r#"
 apiVersion: security.mesh.io/v1beta1
@@ -154,6 +174,7 @@ const CHECKS: &[Check<Scene>] = &[
     ("a pod of a StatefulSet answers by its own name", Scene::by_own_name),
     ("a headless service leads to its pods", Scene::by_headless_service),
     ("no plain text reaches a pod past a headless service", Scene::no_plain_text),
+    ("a pod that was joined before it was ready takes no plain text from then on", Scene::slow),
     ("a server that speaks first is heard", Scene::server_first),
     ("in IPv6 pods are reached by service, address and name, with mutual TLS alone", Scene::in_ipv6),
     ("where plain text may enter it does, except at a strict port", Scene::permissive),
@@ -236,6 +257,17 @@ impl Scene {
             })
         };
         if self.mode == "node" { wait_for("the time of joining is over", SOON, refused) } else { refused() }
+    }
+
+    fn slow(&self) -> anyhow::Result<()> {
+        apply(&self.place, SLOW)?;
+        let ready = [NAMESPACE, "wait", "pod", "slow", "--for=condition=Ready", "--timeout=120s"];
+        kubectl(&self.place, &ready)?;
+        let address = [NAMESPACE, "get", "pod", "slow", "-o", "jsonpath={.status.podIP}"];
+        let address = in_url(&kubectl(&self.place, &address)?);
+        self.is_refused("outside", &format!("http://{address}:8080"))?;
+        wait_for("the service leads to it", SOON, || self.answers("inside", "http://slow").map(drop))?;
+        self.is_refused("outside", &format!("http://{address}:8080"))
     }
 
     fn server_first(&self) -> anyhow::Result<()> {

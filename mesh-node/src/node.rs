@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::accounts::Accounts;
 use crate::handover::Handover;
 use crate::places::Places;
-use crate::plan::{Found, Leaving, Plan, Seat, Wanted, plan, wanted};
+use crate::plan::{Found, Leaving, Plan, Seat, Wanted, is_reached, plan, wanted};
 use crate::pod::{EnterError, Pod, Shared, Sockets, clean};
 use crate::report::Report;
 
@@ -24,7 +24,8 @@ const SOON: (Duration, Duration) = (Duration::from_millis(200), Duration::from_s
 /// Pause between two looks otherwise: namespaces go without a word.
 const LATER: Duration = Duration::from_secs(2);
 
-/// How long clients have to learn that a pod is reached with mutual TLS, before plain text is refused there.
+/// How long clients have to learn that a pod is met with mutual TLS, before plain text is refused there. A pod that nothing
+/// has led to so far has no such clients.
 const LEARN: Duration = Duration::from_secs(10);
 /// How long clients have to learn the opposite when nobody takes this process's place.
 const FORGET: Duration = Duration::from_secs(2);
@@ -38,7 +39,7 @@ pub struct Node {
     report: Report,
     handover: Handover,
     served: BTreeMap<ObjectName, Pod>,
-    /// Pods that let plain text in, since clients began to know better.
+    /// Pods that let plain text in although clients begin to know better, and until when.
     known: BTreeMap<ObjectName, Instant>,
     /// What is being left, by namespace: until it is, nothing enters there.
     leaving: BTreeMap<NamespaceId, JoinHandle<()>>,
@@ -161,8 +162,11 @@ impl Node {
         let now = Instant::now();
         self.known.retain(|name, _| is_met(name));
         for (name, pod) in self.served.iter_mut().filter(|(name, pod)| pod.is_open() && is_met(name)) {
-            let since = *self.known.entry(name.clone()).or_insert(now);
-            if now.duration_since(since) < LEARN {
+            let until = *self
+                .known
+                .entry(name.clone())
+                .or_insert_with(|| if is_reached(&mesh, &pod.seat.workload) { now + LEARN } else { now });
+            if now < until {
                 continue;
             }
             match pod.close_plaintext() {

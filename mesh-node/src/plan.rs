@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use mesh_capture::NamespaceId;
-use mesh_model::{Mesh, ObjectName, Workload};
+use mesh_model::backend::Endpoint;
+use mesh_model::{Mesh, ObjectName, Resource, Workload};
 
 /// Pods that are wanted, by name.
 pub type Wanted = BTreeMap<ObjectName, Arc<Workload>>;
@@ -99,6 +100,17 @@ pub fn plan(wanted: &Wanted, served: &BTreeMap<ObjectName, Seat>, found: &Found)
         }
     }
     plan
+}
+
+/// Whether a service leads to a pod, so that clients may have begun to reach it before they knew how it is met. Who learns
+/// of it later learns both at once.
+pub fn is_reached(mesh: &Mesh, workload: &Workload) -> bool {
+    let leads = |endpoint: &Endpoint| {
+        endpoint.ready && workload.addresses.contains(&endpoint.address.ip().to_canonical())
+    };
+    mesh.resources().any(
+        |resource| matches!(resource, Resource::EndpointChunk(chunk) if chunk.endpoints.iter().any(leads)),
+    )
 }
 
 fn has_any(there: &BTreeSet<IpAddr>, workload: &Workload) -> bool {

@@ -114,3 +114,36 @@ fn only_pods_of_this_node_with_an_address_are_wanted() {
     let mesh = Mesh::default().apply(&mesh_model::Delta { set, removed: Vec::new() });
     assert_eq!(wanted(&mesh, "n").into_keys().collect::<Vec<_>>(), [name("a")]);
 }
+
+#[test]
+fn only_a_pod_that_is_ready_behind_a_service_has_clients_that_must_learn() {
+    let pod = workload("a", "10.0.0.1", "a");
+    let mesh = |address: &str, ready: bool| {
+        let endpoint = Endpoint {
+            address: address.parse().unwrap(),
+            identity: None,
+            workload: Arc::from("a"),
+            ready,
+            zone: None,
+            hostname: None,
+        };
+        let service = ObjectName::new("shop", "web");
+        let chunk = mesh_model::backend::EndpointChunk {
+            key: ResourceKey::local_part(Kind::EndpointChunk, service.clone(), "80/0"),
+            source: SourceRef::new("EndpointSlice", service.clone(), Origin::Builtin),
+            service,
+            port: 80,
+            transport: mesh_model::Transport::Tcp,
+            endpoints: vec![endpoint],
+        };
+        Mesh::from_resources([Resource::Workload(Arc::clone(&pod)), Resource::EndpointChunk(Arc::new(chunk))])
+    };
+    for (address, ready, expected) in [
+        ("10.0.0.1:80", true, true),
+        ("[::ffff:10.0.0.1]:80", true, true),
+        ("10.0.0.1:80", false, false),
+        ("10.0.0.2:80", true, false),
+    ] {
+        assert_eq!(is_reached(&mesh(address, ready), &pod), expected, "{address} {ready}");
+    }
+}

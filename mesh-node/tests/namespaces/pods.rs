@@ -25,7 +25,10 @@ fn what_is_under_way_goes_on_and_what_leaves_later_keeps_the_pods_address() {
     assert_eq!(seen, "10.99.0.2");
     assert!(repeats(&mut later));
     drop(pod);
-    assert!(!repeats(&mut later), "what leaves passes the proxy, which is gone");
+    let deadline = std::time::Instant::now() + SOON;
+    while repeats(&mut later) {
+        assert!(std::time::Instant::now() < deadline, "what leaves passes the proxy, which is gone");
+    }
 }
 
 #[test]

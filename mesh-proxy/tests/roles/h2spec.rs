@@ -1,7 +1,7 @@
 //! HTTP/2 by the standards: h2spec in its strict mode against a gateway, with and without TLS: every case of RFC 9113 and RFC 7541 that it
 //! knows passes but those listed here, and the test fails as soon as one of these passes too.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -111,7 +111,8 @@ async fn gateway(world: &World) -> Gateway {
     let proxy = world.gateway(2);
     let at = |port| proxy.gateway_address(Transport::Tcp, port);
     until(|| at(8080).is_some() && at(8443).is_some()).await;
-    let [plain, tls] = [8080, 8443].map(|port| at(port).expect("open"));
+    let open = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, at(port).expect("open").port()));
+    let [plain, tls] = [8080, 8443].map(open);
     Gateway { _proxy: proxy, plain, tls, certificate: made.cert.der().clone() }
 }
 
