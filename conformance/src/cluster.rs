@@ -171,10 +171,12 @@ pub(crate) fn channel_of(config: &Config, place: &Place, channel: Channel) -> an
     }
     // What the definitions bring keeps those of another channel out, unless it is taken away as it says itself.
     let kinds = "validatingadmissionpolicy,validatingadmissionpolicybinding";
-    kubectl(place, &["delete", kinds, GUARD, "--ignore-not-found"])?;
     let module = golang::module(config, "suite", "sigs.k8s.io/gateway-api")?;
-    // The guard is heeded for a moment after it is gone.
-    wait_for("the definitions", READY, || definitions(place, &module.join(channel.crds())))
+    // It is heeded for a moment after it is gone.
+    wait_for("the definitions", READY, || {
+        kubectl(place, &["delete", kinds, GUARD, "--ignore-not-found"])?;
+        definitions(place, &module.join(channel.crds()))
+    })
 }
 
 /// Applies every definition of a folder of the upstream module.

@@ -16,20 +16,23 @@ pub(super) fn apply(place: &Place, address: &str) -> anyhow::Result<()> {
     apply_text(place, &text.replace("$IMAGE", images::COREDNS).replace("$ADDRESS", address))
 }
 
-/// Applies every definition of a channel; the folder's own list for another tool is none.
+/// Applies every definition of a channel, and last what guards them; the folder's own list for another tool is none.
 ///
 /// # Errors
 /// What kubectl says.
 pub(super) fn crds(place: &Place, folder: &Path) -> anyhow::Result<()> {
-    let mut arguments = vec!["apply".to_owned(), "--server-side".to_owned()];
+    let mut files = [Vec::new(), Vec::new()];
     for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.starts_with("gateway") && path.extension().is_some_and(|extension| extension == "yaml") {
-            arguments.push(format!("--filename={}", path.display()));
+            files[usize::from(name.contains("_vap_"))].push(format!("--filename={}", path.display()));
         }
     }
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    kubectl(place, &arguments)?;
+    for files in files.iter().filter(|files| !files.is_empty()) {
+        let mut arguments = vec!["apply", "--server-side"];
+        arguments.extend(files.iter().map(String::as_str));
+        kubectl(place, &arguments)?;
+    }
     kubectl(place, &["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]).map(drop)
 }

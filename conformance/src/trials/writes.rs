@@ -199,7 +199,8 @@ fn objects(scene: &Scene<'_>, namespace: &str) -> anyhow::Result<BTreeMap<String
     let text = kubectl(scene.place, &["get", kinds, "-o", "json", "--namespace", namespace])?;
     let mut list: Value = serde_json::from_str(&text)?;
     let items = list["items"].as_array_mut().context("no list")?;
-    let addresses = items.iter().filter_map(|item| item["spec"]["clusterIP"].as_str().map(str::to_owned));
+    let addresses = items.iter().flat_map(|item| item["spec"]["clusterIPs"].as_array().into_iter().flatten());
+    let addresses = addresses.filter_map(|address| address.as_str().map(str::to_owned));
     let texts: Vec<String> = std::iter::once(namespace.to_owned()).chain(addresses).collect();
     let mut found = BTreeMap::new();
     for item in items {
