@@ -2,7 +2,7 @@
 //! programs and the first process of its namespaces have modules of their own.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -91,7 +91,9 @@ fn fill(config: &Config, place: &Place, (channel, families): (Channel, Families)
     images::load(place, &archives)?;
     wait_for("the node's object", READY, || kubectl(place, &["get", "node", "node"]))?;
     addons::apply(place, families.dns())?;
-    channel_of(config, place, channel)?;
+    if channel != Channel::None {
+        definitions(place, &crds(config, channel)?)?;
+    }
     kubectl(place, &["wait", "--for=condition=Ready", "node/node", "--timeout=120s"])?;
     kubectl(
         place,
@@ -161,21 +163,29 @@ pub(crate) fn apply(place: &Place, manifest: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Applies the definitions of a channel, also over those of another one.
+/// Where the definitions of a channel are.
+///
+/// # Errors
+/// When the upstream module cannot be had.
+pub(crate) fn crds(config: &Config, channel: Channel) -> anyhow::Result<PathBuf> {
+    Ok(golang::module(config, "suite", "sigs.k8s.io/gateway-api")?.join(channel.crds()))
+}
+
+/// Applies the definitions of a channel over those of another one.
 ///
 /// # Errors
 /// What kubectl says.
 pub(crate) fn channel_of(config: &Config, place: &Place, channel: Channel) -> anyhow::Result<()> {
     if channel == Channel::None {
-        return Ok(());
+        bail!("definitions are not taken away; there are standard and experimental");
     }
     // What the definitions bring keeps those of another channel out, unless it is taken away as it says itself.
     let kinds = "validatingadmissionpolicy,validatingadmissionpolicybinding";
-    let module = golang::module(config, "suite", "sigs.k8s.io/gateway-api")?;
+    let folder = crds(config, channel)?;
     // It is heeded for a moment after it is gone.
     wait_for("the definitions", READY, || {
         kubectl(place, &["delete", kinds, GUARD, "--ignore-not-found"])?;
-        definitions(place, &module.join(channel.crds()))
+        definitions(place, &folder)
     })
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use mesh_rt::net::original_destination;
+use mesh_rt::net::{canonical, original_destination};
 use tokio::net::TcpStream;
 
 /// Why an accepted connection has no destination.
@@ -29,8 +29,4 @@ pub fn destination(stream: &TcpStream) -> Result<SocketAddr, DestinationError> {
         // Without a redirect the kernel has no answer, or gives the address at which we were dialled.
         _ => Err(DestinationError::Ours(ours)),
     }
-}
-
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

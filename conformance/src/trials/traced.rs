@@ -38,12 +38,8 @@ pub(super) fn spans(scene: &Scene<'_>) -> anyhow::Result<()> {
     ensure!(span["parent_hex"] == "b7ad6b7169203331" && span["service"] == "trial/edge", "{span}");
     ensure!(said.contains("\"env\"") && said.contains("http.response.status_code"), "{span}");
     let policy = scene.get("xtelemetrypolicy/traced")?;
-    let accepted = policy["status"]["ancestors"][0]["conditions"].as_array().into_iter().flatten();
-    ensure!(
-        accepted.clone().any(|c| c["type"] == "Accepted" && c["status"] == "True"),
-        "{}",
-        policy["status"]
-    );
+    let mut conditions = policy["status"]["ancestors"][0]["conditions"].as_array().into_iter().flatten();
+    ensure!(conditions.any(|c| c["type"] == "Accepted" && c["status"] == "True"), "{}", policy["status"]);
     scene.kubectl(&["delete", "xtelemetrypolicy", "traced"])?;
     wait_for("no span arrives without the policy", LIMIT, || {
         while collector.says("span ", Duration::from_secs(7)).is_ok() {}

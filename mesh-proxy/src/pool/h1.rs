@@ -17,8 +17,8 @@ use crate::http::{Body, Incoming};
 pub(super) struct Idle {
     waiting: RefCell<Vec<Waiting>>,
     most: Cell<usize>,
-    /// Connections that are open or being opened, waiting or not.
-    open: Rc<Cell<usize>>,
+    /// One more is held by each connection that is open or being opened, waiting or not.
+    open: Rc<()>,
     /// Sweeps so far, by which waiting is measured: a clock for each request would cost more than it tells.
     sweeps: Cell<u64>,
 }
@@ -33,15 +33,8 @@ struct Http {
     _place: Place,
 }
 
-/// A place in the count of a list's connections.
-#[derive(Debug)]
-pub(super) struct Place(Rc<Cell<usize>>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
-}
+/// A place in the count of a list's connections, for as long as it is held.
+pub(super) type Place = Rc<()>;
 
 impl Idle {
     pub(super) fn limit(&self, most: usize) {
@@ -65,11 +58,7 @@ impl Idle {
 
     /// A place for another connection, if there are less than so many.
     pub(super) fn place(&self, most: usize) -> Option<Place> {
-        let open = self.open.get();
-        (open < most).then(|| {
-            self.open.set(open + 1);
-            Place(Rc::clone(&self.open))
-        })
+        (Rc::strong_count(&self.open) <= most).then(|| Rc::clone(&self.open))
     }
 
     /// Closes what waits since so many sweeps, and what is more than `most`.

@@ -90,8 +90,7 @@ async fn to_application(
 ) -> Result<UdpSocket, Reason> {
     let application = port.application.ok_or(Reason::NoRoute)?;
     let destination = SocketAddr::new(local.ip(), application.port());
-    let source = client.ip().to_canonical();
-    let facts = ConnectionFacts { source, destination, peer: None, sni: None };
+    let facts = ConnectionFacts { source: client.ip(), destination, peer: None, sni: None };
     cx.admit(&port.workload, &facts)?;
     flow.joining(application);
     cx.application.dial_udp(application).await.map_err(|_| Reason::UpstreamConnect)

@@ -130,8 +130,7 @@ fn downstream(
 ) -> Downstream {
     let local = stream.local_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |local| local.ip().to_canonical());
     let destination = SocketAddr::new(local, port.port);
-    let facts =
-        ConnectionFacts { source: peer.ip().to_canonical(), destination, peer: None, sni: sni.clone() };
+    let facts = ConnectionFacts { source: peer.ip(), destination, peer: None, sni: sni.clone() };
     let tls = sni.is_some();
     let scope = Scope::Gateway { gateway: port.gateway.clone(), port: port.port, sni };
     Downstream { facts, scope, mesh_hop: false, tls, agreed: None }

@@ -81,7 +81,7 @@ pub(crate) async fn serve(
         Err(problem) => return cx.refuse(Reason::MalformedRequest, &peer, &problem),
     };
     let sni = if let FirstBytes::Tls(hello) = &first { hello.sni.clone() } else { None };
-    let facts = ConnectionFacts { source: peer.ip().to_canonical(), destination, peer: None, sni };
+    let facts = ConnectionFacts { source: peer.ip(), destination, peer: None, sni };
     let silent = ahead.is_empty();
     let arrived =
         Arrived { stream: Rewound::new(ahead, stream), facts, application, local, client: peer, drain };
@@ -103,7 +103,7 @@ fn marked(hello: &Hello) -> bool {
 /// The address that policies see and the one of the application.
 fn destination(stream: &TcpStream, port: &InboundPort) -> std::io::Result<(SocketAddr, SocketAddr)> {
     let local = stream.local_addr()?;
-    let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+    let local = mesh_rt::net::canonical(local);
     Ok(match port.application {
         Some(application) => (SocketAddr::new(local.ip(), application.port()), application),
         // Who dials this port itself would have the proxy dial it again, without end.

@@ -152,7 +152,7 @@ async fn to_service(
         let local = stream.local_addr().map_err(|e| (Reason::MalformedRequest, e.to_string()))?;
         let ip = service.addresses.first().copied().unwrap_or_else(|| local.ip());
         let destination = SocketAddr::new(ip, dialled);
-        let facts = ConnectionFacts { source: peer.ip().to_canonical(), destination, peer: None, sni: None };
+        let facts = ConnectionFacts { source: peer.ip(), destination, peer: None, sni: None };
         let (client, namespace) = (facts.source, Arc::clone(&port.namespace));
         let scope = Scope::Outbound { client, service, port: dialled, namespace };
         let downstream = Downstream { facts, scope, mesh_hop: false, tls: false, agreed: None };
@@ -163,7 +163,7 @@ async fn to_service(
     let place = Place::Service { service: &service, port: dialled, client_namespace: &port.namespace };
     let routed = route_connection(&cx.mesh.current(), place, Transport::Tcp);
     let tls = declared == AppProtocol::Tls;
-    let carries = Carries::Application { client: peer.ip().to_canonical(), tls };
+    let carries = Carries::Application { client: peer.ip(), tls };
     let protocol = if tls { Protocol::Tls } else { Protocol::Tcp };
     let flow = Flow::outbound(cx, &port.namespace, (protocol, peer));
     forward(cx, (flow, stream), Ok(routed), carries, (drain, std::future::pending())).await

@@ -102,6 +102,7 @@ fn admit<F>(
 ) where
     F: Future<Output = ()> + 'static,
 {
+    // Roles, policies and logs see a client in its own family.
     let peer = mesh_rt::net::canonical(peer);
     let Some(permit) = with.admission.enter() else {
         tracing::warn!(%peer, limit = with.admission.limit, "connection refused: the limit is reached");
