@@ -61,6 +61,10 @@ impl FromStr for Authority {
         if text.len() > 255 {
             return Err(AuthorityError::Length);
         }
+        // Names in their canonical form are most of what comes; one look at each byte tells.
+        if is_canonical(text.as_bytes()) {
+            return Ok(Self { host: text.to_owned(), port: None });
+        }
         if text.contains('@') {
             return Err(AuthorityError::UserInfo);
         }
@@ -75,6 +79,23 @@ impl FromStr for Authority {
             _ => Err(AuthorityError::Character),
         }
     }
+}
+
+/// Whether a text is a name in lower case without a port.
+fn is_canonical(text: &[u8]) -> bool {
+    let mut before = b'.';
+    for byte in text {
+        let fits = match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => true,
+            b'.' => before != b'.',
+            _ => false,
+        };
+        if !fits {
+            return false;
+        }
+        before = *byte;
+    }
+    before != b'.'
 }
 
 fn has_empty_label(host: &[u8]) -> bool {
@@ -133,6 +154,8 @@ mod tests {
             ("[::0:1]:8080", "[::1]:8080"),
             ("10.0.0.1", "10.0.0.1"),
             ("a_b", "a_b"),
+            ("a-0.b", "a-0.b"),
+            ("a.b.", "a.b"),
         ];
         for (text, expected) in cases {
             assert_eq!(text.parse::<Authority>().map(|a| a.to_string()), Ok(expected.to_owned()));
@@ -142,8 +165,8 @@ mod tests {
     #[test]
     fn ambiguous_authorities_are_refused() {
         for text in [
-            "", ".", ":80", "a:", "a:0", "a:65536", "a:+1", "a,b", "u@h", "a b", "a/b", "[::1", "[::1]x",
-            "::1", "a%2fb", "a\0", "\u{e9}",
+            "", ".", "a..b", ".a", "a..", ":80", "a:", "a:0", "a:65536", "a:+1", "a,b", "u@h", "a b", "a/b",
+            "[::1", "[::1]x", "::1", "a%2fb", "a\0", "\u{e9}",
         ] {
             assert!(text.parse::<Authority>().is_err(), "{text:?}");
         }

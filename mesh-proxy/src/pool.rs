@@ -8,12 +8,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::Response;
 use mesh_http1_tokio::RawIo;
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
 use crate::hashed::HashMap;
+use crate::http::body::Answered;
 use crate::http::call::Head;
 use crate::http::{Body, Incoming};
 use crate::upstream::{Connect, ConnectError, Security, Speaks, Upstream};
@@ -92,15 +92,6 @@ pub struct Lease(Held);
 enum Held {
     One(Http1),
     Shared(Http2),
-}
-
-/// An answer and what remains to be done with its connection.
-#[derive(Debug)]
-pub struct Answer {
-    /// Head and body.
-    pub response: Response<Incoming>,
-    /// Given when the body ended cleanly.
-    pub give_back: GiveBack,
 }
 
 /// A connection on its way back. Dropping it closes an HTTP/1 connection.
@@ -211,18 +202,18 @@ impl Lease {
         head: &Head,
         (upstream, http1): (&Upstream, bool),
         body: Body,
-    ) -> Result<Answer, SendError> {
+    ) -> Result<Box<Answered>, SendError> {
         match self.0 {
             Held::One(held) => {
                 let (response, held) = held.send(head, body).await?;
-                Ok(Answer { response, give_back: GiveBack(Some(Held::One(held))) })
+                Ok(Answered::new(response, GiveBack(Some(Held::One(held)))))
             }
             Held::Shared(held) => {
                 let request = head.clone().http2(upstream, http1, body);
                 // Large, and not of the connections that are for one request at a time.
                 let (response, held) = Box::pin(held.send(request)).await?;
                 let response = response.map(Incoming::from);
-                Ok(Answer { response, give_back: GiveBack(Some(Held::Shared(held))) })
+                Ok(Answered::new(response, GiveBack(Some(Held::Shared(held)))))
             }
         }
     }

@@ -23,6 +23,9 @@ impl TraceContext {
     /// The context that a request carries. A request with several or malformed `traceparent` lines carries none,
     /// and its `tracestate` is then dropped as the standard asks.
     pub fn read(headers: &mut HeaderMap) -> Option<Self> {
+        if !headers.keys().any(|name| *name == TRACEPARENT || *name == TRACESTATE) {
+            return None;
+        }
         let mut lines = headers.get_all(TRACEPARENT).iter();
         let only = (lines.next(), lines.next());
         let found = if let (Some(line), None) = only { Self::parse(line.as_bytes()) } else { None };

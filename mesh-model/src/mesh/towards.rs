@@ -12,6 +12,9 @@ impl Mesh {
     /// TLS towards a service port: a policy that names the port before one that names none; among equals the
     /// first by key.
     pub fn backend_tls(&self, service: &ObjectName, port: u16) -> Option<&Arc<BackendTls>> {
+        if self.backend_tls.is_empty() {
+            return None;
+        }
         let ports = [Some(port), None];
         ports.into_iter().find_map(|p| self.backend_tls.get(&(service.clone(), p))?.values().next())
     }

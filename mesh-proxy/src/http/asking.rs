@@ -20,12 +20,12 @@ pub(super) struct Asking {
     pub(super) timeouts: Timeouts,
     /// Time has passed since the decision.
     pub(super) asked: bool,
-    granted: HeaderMap,
+    granted: Option<Box<HeaderMap>>,
 }
 
 impl Asking {
     pub(super) fn new(timeouts: Timeouts) -> Self {
-        Self { timeouts, asked: false, granted: HeaderMap::new() }
+        Self { timeouts, asked: false, granted: None }
     }
 
     /// Asks a service; a refusal is the answer to the client.
@@ -48,12 +48,12 @@ impl Asking {
         }
         match outcome {
             Outcome::Allowed(granted) => {
-                self.granted.extend(granted);
+                self.granted.get_or_insert_default().extend(granted);
                 Ok(None)
             }
             Outcome::Refused(answer) => {
                 record.broken(Reason::DeniedByAuthorizer);
-                Ok(Some(Reply::Own(answer)))
+                Ok(Some(Reply::Own(Box::new(answer))))
             }
         }
     }
@@ -77,10 +77,11 @@ impl Asking {
 
     /// Adds what the services want the client to see.
     pub(super) fn mark(&self, headers: &mut HeaderMap) {
-        for name in self.granted.keys() {
+        let Some(granted) = &self.granted else { return };
+        for name in granted.keys() {
             headers.remove(name);
         }
-        for (name, value) in &self.granted {
+        for (name, value) in &**granted {
             headers.append(name, value.clone());
         }
     }

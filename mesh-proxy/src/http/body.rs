@@ -21,7 +21,7 @@ use super::incoming::{Broken, Incoming};
 
 pub(crate) use ahead::Unread;
 pub(crate) use replay::{Reader, Replay};
-pub(crate) use tail::Tail;
+pub(crate) use tail::{Answered, Tail};
 pub(crate) use tee::{Copy, tee};
 
 /// Why a body ended early.
@@ -51,7 +51,7 @@ pub struct Body(Source);
 
 #[derive(Debug)]
 enum Source {
-    Answered(Box<(Incoming, Tail)>),
+    Answered(Box<Answered>),
     Copied(Copy),
     Empty,
     Full(Bytes),
@@ -81,9 +81,9 @@ impl Body {
         Self(Source::Replayed(reader))
     }
 
-    /// A backend's answer, with what must happen when it ends.
-    pub(crate) fn answered(incoming: Incoming, tail: Tail) -> Self {
-        Self(Source::Answered(Box::new((incoming, tail))))
+    /// The body of a backend's answer, with what must happen when it ends.
+    pub(crate) fn answered(answered: Box<Answered>) -> Self {
+        Self(Source::Answered(answered))
     }
 
     pub(crate) fn copied(copy: Copy) -> Self {
@@ -119,10 +119,7 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = match &mut self.0 {
-            Source::Answered(answered) => {
-                let (incoming, tail) = &mut **answered;
-                tail.poll(incoming, cx)
-            }
+            Source::Answered(answered) => answered.poll(cx),
             Source::Copied(copy) => copy.poll(cx),
             Source::Empty => return Poll::Ready(None),
             Source::Full(bytes) => {
@@ -139,7 +136,7 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Source::Answered(answered) => answered.0.is_end_stream(),
+            Source::Answered(answered) => answered.response.body().is_end_stream(),
             Source::Copied(_) | Source::Full(_) => false,
             Source::Empty => true,
             Source::Received(received) => received.is_end_stream(),
@@ -150,7 +147,7 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Source::Answered(answered) => answered.0.size_hint(),
+            Source::Answered(answered) => answered.response.body().size_hint(),
             Source::Copied(copy) => copy.size_hint(),
             Source::Empty => SizeHint::with_exact(0),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),

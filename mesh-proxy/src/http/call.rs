@@ -11,7 +11,7 @@ use hyper::ext::Protocol;
 use mesh_http1_tokio::{Asked, Framing, RawIo, request_head};
 use mesh_model::{Authority, RequestHead};
 
-use super::body::{Body, Course, Received, Tail};
+use super::body::{Answered, Body, Course, Received, Tail};
 use super::head::Accepted;
 use super::incoming::Incoming;
 use super::names;
@@ -207,29 +207,38 @@ fn websocket_key() -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// What comes back.
+/// What comes back, each in its box: it passes through many hands.
 #[derive(Debug)]
 pub(crate) enum Reply {
     /// The backend's answer.
-    Backend(Response<Incoming>, Tail),
+    Backend(Box<Answered>),
     /// An answer made here.
-    Own(Response<Body>),
+    Own(Box<Response<Body>>),
     /// The backend agreed to change the protocol.
-    Tunnel(Response<()>, Box<dyn RawIo>, Tail),
+    Tunnel(Box<Agreed>),
+}
+
+/// A backend's leave to change the protocol.
+#[derive(Debug)]
+pub(crate) struct Agreed {
+    pub(crate) response: Response<()>,
+    pub(crate) raw: Box<dyn RawIo>,
+    pub(crate) tail: Tail,
 }
 
 impl Reply {
     pub(crate) fn headers_mut(&mut self) -> &mut HeaderMap {
         match self {
-            Self::Backend(response, _) => response.headers_mut(),
+            Self::Backend(answered) => answered.response.headers_mut(),
             Self::Own(response) => response.headers_mut(),
-            Self::Tunnel(response, ..) => response.headers_mut(),
+            Self::Tunnel(agreed) => agreed.response.headers_mut(),
         }
     }
 
     pub(crate) fn tail_mut(&mut self) -> Option<&mut Tail> {
         match self {
-            Self::Backend(_, tail) | Self::Tunnel(_, _, tail) => Some(tail),
+            Self::Backend(answered) => Some(&mut answered.tail),
+            Self::Tunnel(agreed) => Some(&mut agreed.tail),
             Self::Own(_) => None,
         }
     }

@@ -110,6 +110,7 @@ async fn send<C: Connect>(
         grpc,
         scope: &downstream.scope,
         visit: None,
+        known: None,
     };
     let body = if grpc { framed(message) } else { message.clone() };
     exchange(stack, &plan, head, body).await.is_ok_and(|answer| took(&answer, grpc))

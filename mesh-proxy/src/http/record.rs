@@ -190,7 +190,6 @@ impl Seen {
     pub(crate) fn begin(self: &Rc<Self>, method: &Method, uri: &Uri) -> Record {
         Record {
             started: self.observer.clock.monotonic(),
-            began: self.observer.clock.wall(),
             seen: Rc::clone(self),
             method: method.clone(),
             authority: None,
@@ -215,7 +214,6 @@ impl Seen {
 pub(crate) struct Record {
     seen: Rc<Seen>,
     started: Instant,
-    began: SystemTime,
     method: Method,
     authority: Option<Authority>,
     uri: Uri,
@@ -350,7 +348,7 @@ impl Drop for Record {
 impl Record {
     /// Tells the exchange in words.
     fn tell(&self, status: u16, took: Duration) {
-        let Observer { telemetry, exports, chance, .. } = &*self.seen.observer;
+        let Observer { telemetry, exports, clock, chance, .. } = &*self.seen.observer;
         let (trace, parent) = match &self.trace {
             Some(traced) => (traced.context, traced.parent),
             None => (TraceContext::root(&mut chance.borrow_mut(), false), None),
@@ -359,7 +357,7 @@ impl Record {
         let destination = self.destination_identity();
         let exchange = Exchange {
             side: self.seen.side,
-            began: self.began,
+            began: clock.wall().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
             took,
             method: self.method.as_str(),
             authority: authority.as_deref().unwrap_or_default(),

@@ -33,13 +33,11 @@ use mesh_model::backend::{Backend, Target};
 /// A request at a gateway: strict reading, one decision, the rule's filters, a backend.
 pub(super) async fn gateway<C: Connect>(
     line: &Rc<Line<C>>,
-    parts: Parts,
-    incoming: Incoming,
+    mesh: Arc<Mesh>,
+    call: &mut Call,
     record: &mut Record,
 ) -> Result<Reply, Error> {
-    let mesh = line.stack.mesh.current();
-    let mut call = admit(line, &mesh, parts, incoming, record)?;
-    let (mesh, asking) = match before_routes(line, mesh, &mut call, record).await {
+    let (mesh, asking) = match before_routes(line, mesh, call, record).await {
         Ok(Passed::On(mesh, asking)) => (mesh, asking),
         Ok(Passed::Refused(refusal)) => {
             record.trace(&mut call.head.headers);
@@ -50,13 +48,13 @@ pub(super) async fn gateway<C: Connect>(
             return Err(error);
         }
     };
-    let routed = decide(line, &mesh, &call);
+    let routed = decide(line, &mesh, call);
     // After the decision, which is about what the client sent; a refusal belongs to its trace too.
     record.trace(&mut call.head.headers);
     let routed = routed?;
     forwarded(line, &mut call.head.headers);
     let mut reply = match routed {
-        Routed::Rule(rule) => follow(line, mesh, &rule, &mut call, record).await?,
+        Routed::Rule(rule) => follow(line, mesh, &rule, call, record).await?,
         Routed::Refused { .. } | Routed::Service { .. } => {
             return Err(Error::Refused(http::StatusCode::NOT_FOUND, Reason::NoRoute));
         }
@@ -105,22 +103,21 @@ async fn before_routes<C: Connect>(
 /// A request of the application beside this proxy: the service's routes, or simply the service.
 pub(super) async fn outbound<C: Connect>(
     line: &Rc<Line<C>>,
-    parts: Parts,
-    incoming: Incoming,
+    mesh: Arc<Mesh>,
+    call: &mut Call,
     record: &mut Record,
 ) -> Result<Reply, Error> {
-    let mesh = line.stack.mesh.current();
-    let mut call = admit(line, &mesh, parts, incoming, record)?;
     call.direct = true;
-    let routed = decide(line, &mesh, &call);
+    let routed = decide(line, &mesh, call);
     // After the decision, which is about what the client sent; a refusal belongs to its trace too.
     record.trace(&mut call.head.headers);
     let routed = routed?;
     match routed {
-        Routed::Rule(rule) => follow(line, mesh, &rule, &mut call, record).await,
+        Routed::Rule(rule) => follow(line, mesh, &rule, call, record).await,
         Routed::Service { service, port } => {
             let plan = Plan {
                 service: service.name.clone(),
+                known: mesh.service(&service.name).cloned(),
                 port,
                 timeouts: Timeouts::default(),
                 retry: None,
@@ -129,7 +126,7 @@ pub(super) async fn outbound<C: Connect>(
                 visit: visit(line, service.session.as_ref(), (&service.name, port), &call.head.headers),
             };
             record.going_to(&plan.service);
-            let mut reply = forward(&line.stack, mesh, &mut call, &plan, record).await?;
+            let mut reply = forward(&line.stack, mesh, call, &plan, record).await?;
             remember(&plan, record, &mut reply);
             Ok(reply)
         }
@@ -141,15 +138,13 @@ pub(super) async fn outbound<C: Connect>(
 /// application.
 pub(super) async fn inbound<C: Connect>(
     line: &Rc<Line<C>>,
-    parts: Parts,
-    incoming: Incoming,
+    mesh: Arc<Mesh>,
+    call: &mut Call,
     record: &mut Record,
 ) -> Result<Reply, Error> {
     let Scope::Inbound { application, .. } = &line.downstream.scope else {
         return Err(Error::Refused(http::StatusCode::NOT_FOUND, Reason::NoRoute));
     };
-    let mesh = line.stack.mesh.current();
-    let mut call = admit(line, &mesh, parts, incoming, record)?;
     // A peer has asked its routes about TRACE already.
     if call.head.method == Method::TRACE && line.downstream.sender() != Sender::Peer {
         return Err(Error::Method);
@@ -172,7 +167,7 @@ pub(super) async fn inbound<C: Connect>(
     let mut reply = tokio::select! {
         biased;
         () = watch.revoked() => return Err(Error::Denied(Reason::DeniedByPolicy)),
-        reply = one_try_with(&line.stack, &mut call, &chosen) => reply?,
+        reply = one_try_with(&line.stack, call, &chosen) => reply?,
     };
     if let Some(tail) = reply.tail_mut() {
         tail.watch = Some(watch);
@@ -181,7 +176,7 @@ pub(super) async fn inbound<C: Connect>(
 }
 
 /// Reads the head strictly and remembers it.
-fn admit<C: Connect>(
+pub(super) fn admit<C: Connect>(
     line: &Rc<Line<C>>,
     mesh: &Arc<Mesh>,
     mut parts: Parts,
@@ -231,16 +226,20 @@ async fn follow<C: Connect>(
         match filter {
             Filter::ExternalAuth(auth) => {
                 if let Some(mut refusal) = asking.pass(line, auth, call, record).await? {
-                    marks.into_iter().for_each(|marks| cors::mark(refusal.headers_mut(), marks));
+                    marks
+                        .into_iter()
+                        .for_each(|marks: Box<HeaderMap>| cors::mark(refusal.headers_mut(), *marks));
                     return Ok(refusal);
                 }
             }
             Filter::Cors(rules) => match cors::apply(rules, &call.head.method, &call.head.headers) {
-                cors::Outcome::Preflight(headers) => return Ok(Reply::Own(answer::no_content(headers))),
-                cors::Outcome::Forward(headers) => marks = Some(headers),
+                cors::Outcome::Preflight(headers) => {
+                    return Ok(Reply::Own(Box::new(answer::no_content(headers))));
+                }
+                cors::Outcome::Forward(headers) => marks = Some(Box::new(headers)),
                 cors::Outcome::SameOrigin => {}
             },
-            Filter::Redirect(to) => return Ok(Reply::Own(redirected(line, rule, to, call))),
+            Filter::Redirect(to) => return Ok(Reply::Own(Box::new(redirected(line, rule, to, call)))),
             _ => before(filter, rule, call),
         }
     }
@@ -257,21 +256,24 @@ async fn follow<C: Connect>(
     }
     record.going_to(service);
     let mesh = if asking.asked { line.stack.mesh.current() } else { mesh };
-    let session = rule.rule().session_to(mesh.service(service).map(|service| &**service));
+    let known = mesh.service(service).cloned();
+    let session = rule.rule().session_to(known.as_deref());
+    let visit = visit(line, session, (service, *port), brought.as_deref().unwrap_or(&call.head.headers));
     let plan = Plan {
         service: service.clone(),
+        known,
         port: *port,
         timeouts: asking.timeouts,
         retry: retry.as_ref(),
         grpc: rule.route().kind == RouteKind::Grpc,
         scope: &line.downstream.scope,
-        visit: visit(line, session, (service, *port), brought.as_ref().unwrap_or(&call.head.headers)),
+        visit,
     };
     let mut reply = forward(&line.stack, mesh, call, &plan, record).await?;
     after(backend.filters.iter().chain(filters), reply.headers_mut());
     asking.mark(reply.headers_mut());
     remember(&plan, record, &mut reply);
-    marks.into_iter().for_each(|marks| cors::mark(reply.headers_mut(), marks));
+    marks.into_iter().for_each(|marks| cors::mark(reply.headers_mut(), *marks));
     Ok(reply)
 }
 
@@ -282,19 +284,21 @@ fn visit<C: Connect>(
     backend: (&ObjectName, u16),
     headers: &HeaderMap,
 ) -> Option<Box<Visit>> {
-    let now = line.stack.observer.wall();
-    session.map(|session| Box::new(Visit::new(session, backend, headers, now, line.downstream.tls)))
+    session.map(|session| {
+        let now = line.stack.observer.wall();
+        Box::new(Visit::new(session, backend, headers, now, line.downstream.tls))
+    })
 }
 
 /// What a client sent, where some backend of the rule may have a session with it and filters may change it.
-fn brought(mesh: &Mesh, rule: &Rule, call: &Call) -> Option<HeaderMap> {
+fn brought(mesh: &Mesh, rule: &Rule, call: &Call) -> Option<Box<HeaderMap>> {
     let edits = |filter: &Filter| matches!(filter, Filter::ExternalAuth(_) | Filter::RequestHeaders(_));
     let edited = rule.filters.iter().chain(rule.backends.iter().flat_map(|b| &b.filters)).any(edits);
     let kept = |backend: &Backend| match &backend.target {
         Target::Service { service, .. } => rule.session_to(mesh.service(service).map(|s| &**s)).is_some(),
         Target::Invalid { .. } => false,
     };
-    (edited && rule.backends.iter().any(kept)).then(|| call.head.headers.clone())
+    (edited && rule.backends.iter().any(kept)).then(|| Box::new(call.head.headers.clone()))
 }
 
 /// Tells a client its session with the endpoint that answered. After the filters, which are about what the

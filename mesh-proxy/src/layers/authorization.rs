@@ -54,8 +54,16 @@ pub(crate) async fn ask<C: Connect>(
     let body = read_body(stack, auth, call).await?;
     let grpc = matches!(auth.protocol, AuthProtocol::Grpc { .. });
     let (timeouts, scope) = (Timeouts::default(), &question.downstream.scope);
-    let plan =
-        Plan { service: service.clone(), port: *port, timeouts, retry: None, grpc, scope, visit: None };
+    let plan = Plan {
+        service: service.clone(),
+        port: *port,
+        timeouts,
+        retry: None,
+        grpc,
+        scope,
+        visit: None,
+        known: None,
+    };
     let said = within(Some(LONGEST), pin!(put(stack, &plan, question, body, call))).await;
     match said {
         Ok(Said::Allowed(grant)) => {

@@ -5,10 +5,9 @@ use http::HeaderMap;
 use http_body_util::{BodyExt, Limited};
 
 use super::forward::{Plan, choose};
-use crate::http::body::Body;
+use crate::http::body::{Answered, Body};
 use crate::http::call::{Head, Shape};
 use crate::http::{Error, Stack};
-use crate::pool;
 use crate::upstream::Connect;
 
 /// Most bytes of an answer's body.
@@ -60,11 +59,12 @@ pub(crate) async fn exchange<C: Connect>(
     Err(problem)
 }
 
-async fn whole(answer: pool::Answer) -> Result<Answer, Error> {
-    let (head, incoming) = answer.response.into_parts();
+async fn whole(answered: Box<Answered>) -> Result<Answer, Error> {
+    let Answered { response, mut tail } = *answered;
+    let (head, incoming) = response.into_parts();
     let read = Limited::new(incoming, MOST).collect().await;
     let read = read.map_err(|_| Error::Reset { repeatable: false })?;
-    answer.give_back.give();
+    tail.end();
     let trailers = read.trailers().cloned();
     Ok(Answer { head, body: read.to_bytes(), trailers })
 }

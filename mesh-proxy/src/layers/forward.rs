@@ -11,15 +11,15 @@ use hyper_util::rt::TokioIo;
 use mesh_http1_tokio::RawIo;
 use mesh_model::backend::Endpoint;
 use mesh_model::route::{Retry, Timeouts};
-use mesh_model::{AppProtocol, Mesh, ObjectName, RetryBudget, Transport};
+use mesh_model::{AppProtocol, Mesh, ObjectName, RetryBudget, Service, Transport};
 
 use super::retry::{Next, Policy};
 use super::session::Visit;
-use crate::http::body::{Body, Replay, Tail};
-use crate::http::call::{Call, Head, Reply, Shape};
+use crate::http::body::{Answered, Body, Replay, Tail};
+use crate::http::call::{Agreed, Call, Head, Reply, Shape};
 use crate::http::record::Record;
 use crate::http::{Error, Stack, names};
-use crate::pool::{Answer, Lease, SendError};
+use crate::pool::{GiveBack, Lease, SendError};
 use crate::scope::Scope;
 use crate::upstream::{Connect, Security, Speaks, Upstream};
 use mesh_balance::InFlight;
@@ -28,6 +28,8 @@ use mesh_balance::InFlight;
 #[derive(Debug, Clone)]
 pub(crate) struct Plan<'r> {
     pub(crate) service: ObjectName,
+    /// The service in the snapshot that decided, for the first try.
+    pub(crate) known: Option<Arc<Service>>,
     pub(crate) port: u16,
     pub(crate) timeouts: Timeouts,
     pub(crate) retry: Option<&'r Retry>,
@@ -113,7 +115,7 @@ async fn tries<C: Connect>(
     let policy = Policy::new(plan.retry, &call.head.method);
     let mut body = Outgoing::new(call, policy.may_resend());
     let mut tried: Vec<SocketAddr> = Vec::new();
-    let limit = budget(stack, &mesh, plan);
+    let limit = budget(stack, plan);
     let mut mesh = Some(mesh);
     for count in 1u32.. {
         // The first try uses the snapshot of the decision; a later one sees endpoints that came since.
@@ -146,8 +148,8 @@ async fn tries<C: Connect>(
 }
 
 /// The budget of retries that a policy sets for the service; the request counts in it.
-fn budget<C: Connect>(stack: &Stack<C>, mesh: &Mesh, plan: &Plan<'_>) -> Option<RetryBudget> {
-    let limit = mesh.service(&plan.service)?.retry_budget.as_ref()?;
+fn budget<C: Connect>(stack: &Stack<C>, plan: &Plan<'_>) -> Option<RetryBudget> {
+    let limit = plan.known.as_ref()?.retry_budget.as_ref()?;
     stack.budgets.request(&plan.service, limit, now());
     Some(limit.clone())
 }
@@ -159,9 +161,9 @@ fn now() -> std::time::Instant {
 
 fn status(reply: &Reply) -> StatusCode {
     match reply {
-        Reply::Backend(response, _) => response.status(),
+        Reply::Backend(answered) => answered.response.status(),
         Reply::Own(response) => response.status(),
-        Reply::Tunnel(response, ..) => response.status(),
+        Reply::Tunnel(agreed) => agreed.response.status(),
     }
 }
 
@@ -227,19 +229,19 @@ async fn send(
     chosen: &Chosen,
     body: &mut Outgoing,
     lease: Lease,
-) -> Result<Result<Answer, SendError>, Error> {
+) -> Result<Result<Box<Answered>, SendError>, Error> {
     let body = body.take().ok_or(Error::Reset { repeatable: false })?;
     Ok(lease.send(&call.head, (&chosen.upstream, chosen.http1), body).await)
 }
 
 /// Makes a reply of an answer: a tunnel when the backend agreed to change the protocol, and only then.
-async fn reply(answer: Answer, wanted: bool) -> Result<Reply, Error> {
-    let Answer { mut response, give_back } = answer;
+async fn reply(mut answer: Box<Answered>, wanted: bool) -> Result<Reply, Error> {
+    let response = &mut answer.response;
     let http2 = response.version() == http::Version::HTTP_2;
     let agreed = match http2 {
         // Success alone may be an answer of the application that knows nothing of the change; the proxy at the
         // other end, the only one that is asked in this way, says which it is.
-        true if wanted && response.status().is_success() => match changed(&response) {
+        true if wanted && response.status().is_success() => match changed(response) {
             true => true,
             false => return Err(Error::UpgradeRefused),
         },
@@ -247,20 +249,20 @@ async fn reply(answer: Answer, wanted: bool) -> Result<Reply, Error> {
         false => response.status() == StatusCode::SWITCHING_PROTOCOLS,
     };
     if !agreed {
-        let tail = Tail { give_back: Some(give_back), ..Tail::default() };
-        return Ok(Reply::Backend(response, tail));
+        return Ok(Reply::Backend(answer));
     }
     if !wanted {
         return Err(Error::UpgradeRefused);
     }
     let raw: Box<dyn RawIo> = if http2 {
-        let upgraded = hyper::upgrade::on(&mut response).await.map_err(|_| Error::UpgradeRefused)?;
+        let upgraded = hyper::upgrade::on(response).await.map_err(|_| Error::UpgradeRefused)?;
         Box::new(TokioIo::new(upgraded))
     } else {
-        give_back.into_raw().ok_or(Error::UpgradeRefused)?
+        let given = answer.tail.give_back.take().and_then(GiveBack::into_raw);
+        given.ok_or(Error::UpgradeRefused)?
     };
-    let (parts, _) = response.into_parts();
-    Ok(Reply::Tunnel(Response::from_parts(parts, ()), raw, Tail::default()))
+    let response = answer.response.map(drop);
+    Ok(Reply::Tunnel(Box::new(Agreed { response, raw, tail: Tail::default() })))
 }
 
 /// Whether a proxy of the mesh says that its application changed the protocol.
@@ -271,7 +273,8 @@ fn changed<B>(response: &Response<B>) -> bool {
 
 /// Gives an answer the status that its application meant, where the hop between proxies could not say it.
 fn restore(reply: &mut Reply) {
-    let Reply::Backend(response, Tail { from_mesh: true, .. }) = reply else { return };
+    let Reply::Backend(answered) = reply else { return };
+    let Answered { response, tail: Tail { from_mesh: true, .. } } = &mut **answered else { return };
     let Some(meant) = response.headers().get(&names::STATUS) else { return };
     if let Ok(status) = StatusCode::from_bytes(meant.as_bytes()) {
         *response.status_mut() = status;
@@ -286,7 +289,8 @@ pub(crate) fn choose<C: Connect>(
     shape: &Shape,
     tried: &[SocketAddr],
 ) -> Result<Chosen, Error> {
-    let service = mesh.service(&plan.service).ok_or(Error::NoBackend)?;
+    let known = plan.known.as_ref().filter(|_| tried.is_empty());
+    let service = known.or_else(|| mesh.service(&plan.service)).ok_or(Error::NoBackend)?;
     let port = service.port(plan.port, Transport::Tcp).ok_or(Error::NoBackend)?;
     let set = mesh.endpoints(&plan.service, Transport::Tcp, plan.port).ok_or(Error::NoEndpoint)?;
     let held = plan.visit.as_ref().and_then(|visit| stack.sessions.held(visit, set.ready()));
@@ -336,7 +340,8 @@ pub(crate) async fn within<T>(
 ) -> Result<T, Error> {
     match limit {
         None => future.await,
-        Some(limit) => tokio::time::timeout(limit, future).await.unwrap_or(Err(Error::Timeout)),
+        // The timer has a place of its own: most requests have none, and every future around it would grow.
+        Some(limit) => Box::pin(tokio::time::timeout(limit, future)).await.unwrap_or(Err(Error::Timeout)),
     }
 }
 

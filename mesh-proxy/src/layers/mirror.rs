@@ -4,11 +4,10 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http_body::Body as _;
 use mesh_model::backend::Target;
 use mesh_model::filter::{Filter, Mirror};
 use mesh_model::route::Timeouts;
@@ -103,25 +102,23 @@ async fn send<C: Connect>(
     body: Body,
 ) -> Result<(), Error> {
     let (timeouts, grpc) = (Timeouts::default(), shape.grpc);
-    let plan = Plan { service, port, timeouts, retry: None, grpc, scope: &scope, visit: None };
+    let plan = Plan { service, port, timeouts, retry: None, grpc, scope: &scope, visit: None, known: None };
     let mesh = stack.mesh.current();
     let mut chosen = choose(&stack, &mesh, &plan, &shape, &[])?;
     drop(mesh);
     let _in_flight = chosen.in_flight.take();
     let lease = stack.pool.checkout(&chosen.upstream).await?;
-    let answer = match lease.send(&head, (&chosen.upstream, chosen.http1), body).await {
-        Ok(answer) => answer,
+    let mut answered = match lease.send(&head, (&chosen.upstream, chosen.http1), body).await {
+        Ok(answered) => answered,
         Err(_) => {
             stack.observer.telemetry.metrics.mirrors_dropped.inc();
             return Err(Error::Reset { repeatable: false });
         }
     };
-    let mut incoming = answer.response.into_body();
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await {
+    while let Some(frame) = poll_fn(|cx| answered.poll(cx)).await {
         if frame.is_err() {
             return Err(Error::Reset { repeatable: false });
         }
     }
-    answer.give_back.give();
     Ok(())
 }

@@ -1,9 +1,10 @@
-//! What hangs on an answer until its body ends: the record of the exchange, the connection that goes back to
-//! its pool, the count of requests in flight, and the means to withdraw access.
+//! A backend's answer, and what hangs on it until its body ends: the record of the exchange, the connection that goes
+//! back to its pool, the count of requests in flight, and the means to withdraw access.
 
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::Response;
 use http_body::{Body as _, Frame};
 use std::pin::Pin;
 
@@ -13,6 +14,27 @@ use crate::http::record::Record;
 use crate::http::revoke::Watch;
 use crate::pool::GiveBack;
 use mesh_balance::InFlight;
+
+/// A backend's answer. It is large and passes through many hands, so that it is moved in its box, in which its body
+/// stays until it ends.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    /// Head and body; of the head nothing is left once the client has it.
+    pub(crate) response: Response<Incoming>,
+    pub(crate) tail: Tail,
+}
+
+impl Answered {
+    /// An answer, whose connection is given back after a clean end.
+    pub(crate) fn new(response: Response<Incoming>, give_back: GiveBack) -> Box<Self> {
+        Box::new(Self { response, tail: Tail { give_back: Some(give_back), ..Tail::default() } })
+    }
+
+    /// The next frame of the body. The connection is given back at its end.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.tail.poll(self.response.body_mut(), cx)
+    }
+}
 
 /// What ends together with an answer's body.
 #[derive(Debug, Default)]
@@ -30,7 +52,7 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    pub(super) fn poll(
+    fn poll(
         &mut self,
         incoming: &mut Incoming,
         cx: &mut Context<'_>,

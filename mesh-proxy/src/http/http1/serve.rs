@@ -167,12 +167,12 @@ impl<C: Connect, L: Future<Output = ()>, D: Future<Output = ()>> Serving<'_, C, 
     /// Waits for the answer; `None` when the client went away, which ends the request.
     async fn answer(&mut self, request: Request<Incoming>) -> Option<Response<Body>> {
         let mut answer = Box::pin(handle(Rc::clone(&self.line), request));
-        poll_fn(|cx| {
-            self.endings.look(cx);
-            match answer.as_mut().poll(cx) {
-                Poll::Ready(response) => Poll::Ready(Some(response)),
-                Poll::Pending => self.client.poll_gone(cx).map(|()| None),
+        poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(response) => {
+                self.endings.look(cx);
+                Poll::Ready(Some(response))
             }
+            Poll::Pending => self.client.poll_gone(cx).map(|()| None),
         })
         .await
     }
