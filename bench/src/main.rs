@@ -26,7 +26,8 @@ const USAGE: &str = "usage: cargo run --release -p bench -- WHAT
   edit MESHCTL N  from an edit of a file to traffic, beside N other routes
   edits MESHCTL N RATE  what is lost of N requests each of HTTP/1, HTTP/2 and TCP, kept and closed, RATE a second,
                   while routes are edited
-  http1 MESHCTL   HTTP/1.1 keep-alive through a gateway: CPU per request as a ratio to a blind relay
+  http1 MESHCTL   HTTP/1.1 keep-alive through a gateway: CPU per request as a ratio to a blind relay, beside nginx
+                  and HAProxy where they are installed
   instructions MESHCTL  the same requests, in instructions of the gateway's process (needs valgrind)
   pair MESHCTL ENVOY  requests through two proxies with mutual TLS between them: CPU per request of ours, of two
                   listeners of one Envoy with either HTTP between them, and of two blind relays, at full load

@@ -76,12 +76,21 @@ const SHORT: Extent = Extent { rate: 25, count: 1_500, between: Duration::from_m
 /// When anything was lost, or something did not become ready.
 pub(crate) fn run(config: &Config, given: &Arguments) -> anyhow::Result<()> {
     let place = given.place(config);
-    let to = prepare(&place)?;
-    let outcome = match given.has("short") {
-        true => short(&place, to),
-        false => whole(&place, to, given),
-    };
+    if given.has("short") {
+        return check(&place);
+    }
+    let outcome = prepare(&place).and_then(|to| whole(&place, to, given));
     remove(&place)?;
+    outcome
+}
+
+/// As [`run`], all kinds of traffic at once and little of it.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn check(place: &Place) -> anyhow::Result<()> {
+    let outcome = prepare(place).and_then(|to| short(place, to));
+    remove(place)?;
     outcome
 }
 

@@ -17,7 +17,9 @@ mod load;
 mod meshed;
 mod names;
 mod oci;
+mod pair;
 mod refuse;
+mod rotation;
 mod step;
 mod streams;
 mod suite;
@@ -60,6 +62,8 @@ const USAGE: &str = "usage: conformance TASK [OPTION...]
             --name NAME, --mode MODE (sidecar), --rollouts N (3), --rate N (100)
   upgrades  the node's proxy is replaced again and again under new connections and streams that stay
             --name NAME, --upgrades N (10)
+  rotation  a cluster of its own whose certificates live for seconds: leaves and the root are replaced and the authority
+            is away for half a life, under connections and streams; --life SECONDS (60), --away SECONDS
   streams   `serve`, or `follow` --to ADDRESS --kind grpc|websocket: what those streams are, in pods
   trials    what must hold beside upstream's tests: programs are killed, Secrets break, gateways change hands
             --name NAME, --only WORDS
@@ -123,6 +127,7 @@ fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
         // A program of a trial, in the cluster's network.
         "cut" => cut::run(&Arguments::read(words, cut::OPTIONS)?),
         "refuse" => refuse::run(&Arguments::read(words, refuse::OPTIONS)?),
+        "rotation" => rotation::run(config, &Arguments::read(words, rotation::OPTIONS)?),
         "streams" => streams::run(&Arguments::read(words, streams::OPTIONS)?),
         "upgrades" => upgrades::run(config, &Arguments::read(words, upgrades::OPTIONS)?),
         "trials" => trials::run(config, &Arguments::read(words, trials::OPTIONS)?),

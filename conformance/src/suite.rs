@@ -12,7 +12,7 @@ use crate::cluster::{self, Channel, Families, Place, inside};
 use crate::config::Config;
 use crate::controller::{self, Names};
 use crate::images::Profile;
-use crate::{golang, meshed, names, say, tools, trials, upgrades, workloads};
+use crate::{gap, golang, meshed, names, say, tools, trials, upgrades, workloads};
 
 mod events;
 pub(crate) mod features;
@@ -147,6 +147,7 @@ pub(crate) fn once(config: &Config) -> anyhow::Result<()> {
             let second = play(config, &place, &alone)?;
             results.take(&second, &failed);
         }
+        others.push(gap::check(&place).context("no gap"));
         for mode in mesh::Mesh::MODES {
             let judged =
                 mesh::in_mode(config, &place, *mode).and_then(|results| mesh::judge(config, &results));

@@ -22,6 +22,7 @@ mod scene;
 mod traced;
 mod webhook;
 mod writes;
+mod wrong;
 
 use scene::Scene;
 
@@ -48,6 +49,7 @@ const TRIALS: &[(&str, Trial)] = &[
     ("experimental: spans", traced::spans),
     ("experimental: budgets of retries", budgets::of_retries),
     ("experimental: bundles of the cluster", bundles::of_the_cluster),
+    ("objects that are wrong", wrong::of_every_kind),
     ("certificates that break", certificates::broken),
     ("a proxy that refuses", refused::by_a_proxy),
     ("an object that older definitions let through", history::let_through),

@@ -57,6 +57,8 @@ pub struct ClusterConfig {
     pub proxy_image: String,
     /// The trust domain of every identity.
     pub trust_domain: TrustDomain,
+    /// The lives of certificates.
+    pub lives: mesh_ca::Policy,
     /// Whether several replicas agree who writes. Without it this one always does.
     pub leader_election: bool,
     /// The name under which this replica takes part, such as its pod's.

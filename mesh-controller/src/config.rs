@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
+use mesh_ca::Policy;
 #[cfg(feature = "cluster")]
 use mesh_controller::cluster::ClusterConfig;
 use mesh_controller::serve::StandaloneConfig;
 #[cfg(feature = "cluster")]
 use mesh_controller::translate::Feature;
-use mesh_model::TrustDomain;
+use mesh_model::{GatewayDuration, TrustDomain};
 
 /// The control plane: objects in, resources and certificates out.
 #[derive(Debug, Parser)]
@@ -30,6 +31,12 @@ pub(crate) struct Arguments {
     /// The trust domain of all identities
     #[arg(long, env = "MESH_TRUST_DOMAIN", default_value = "cluster.local", value_name = "NAME")]
     pub(crate) trust_domain: TrustDomain,
+    /// How long a certificate of a workload lives; it is renewed before half of that is over
+    #[arg(long, env = "MESH_CERTIFICATE_LIFE", default_value = "12h", value_name = "DURATION")]
+    certificate_life: GatewayDuration,
+    /// How long a root that is made from now on lives, 16 certificates at least; another one is announced at half of that
+    #[arg(long, env = "MESH_ROOT_LIFE", default_value = "87600h", value_name = "DURATION")]
+    root_life: GatewayDuration,
     /// How findings are printed
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) output: Output,
@@ -112,17 +119,24 @@ impl Arguments {
         (or_at(self.listen, 15012), or_at(self.readiness, 15020))
     }
 
+    /// The lives of certificates.
+    fn lives(&self) -> Policy {
+        Policy::of(self.certificate_life.into(), self.root_life.into())
+    }
+
     /// The settings of a control plane over files.
     pub(crate) fn standalone(self) -> StandaloneConfig {
         let (listen, readiness) = self.addresses();
+        let lives = self.lives();
         let Self { source, state, trust_domain, .. } = self;
-        StandaloneConfig { source, state, listen, readiness: Some(readiness), trust_domain }
+        StandaloneConfig { source, state, listen, readiness: Some(readiness), trust_domain, lives }
     }
 
     /// The settings of a control plane on Kubernetes.
     #[cfg(feature = "cluster")]
     pub(crate) fn cluster(self) -> ClusterConfig {
         let (listen, readiness) = self.addresses();
+        let lives = self.lives();
         let Self { trust_domain, cluster, .. } = self;
         let ClusterArguments {
             controller_name,
@@ -142,6 +156,7 @@ impl Arguments {
             namespace,
             proxy_image,
             trust_domain,
+            lives,
             leader_election,
             replica,
             listen,

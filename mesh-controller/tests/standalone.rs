@@ -11,7 +11,7 @@ use std::time::Duration;
 use mesh_ca::grpc::{self, ALPN};
 use mesh_ca::rotate::Remote;
 use mesh_ca::tls::{PeerTls, client_config};
-use mesh_ca::{Rotation, SvidSource, TrustBundle, TrustBundles, TrustSource};
+use mesh_ca::{Policy, Rotation, SvidSource, TrustBundle, TrustBundles, TrustSource};
 use mesh_controller::serve::{Event, Standalone, StandaloneConfig};
 use mesh_model::{Delta, Kind, SpiffeId, TrustDomain};
 use mesh_rt::{Clock as _, SystemClock};
@@ -59,6 +59,7 @@ impl Plane {
             listen: any,
             readiness: Some(any),
             trust_domain: TrustDomain::default(),
+            lives: Policy::default(),
         };
         let standalone = Standalone::start(config, SystemClock::shared()).unwrap();
         let (address, identity) = (standalone.address(), standalone.identity().clone());
@@ -227,6 +228,22 @@ async fn readiness_and_metrics_answer_plain_requests() {
 }
 
 #[tokio::test]
+async fn lives_that_make_no_sense_beside_each_other_are_named() {
+    let source = tempfile::tempdir().unwrap();
+    let day = Duration::from_secs(24 * 3600);
+    let config = StandaloneConfig {
+        source: source.path().to_owned(),
+        state: None,
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        readiness: None,
+        trust_domain: TrustDomain::default(),
+        lives: Policy::of(day, 15 * day),
+    };
+    let error = Standalone::start(config, SystemClock::shared()).err().expect("the root is too short-lived");
+    assert!(error.to_string().contains("a root must live 16 times as long as a leaf"), "{error}");
+}
+
+#[tokio::test]
 async fn a_port_in_use_is_named() {
     let taken = mesh_rt::net::listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), false).unwrap();
     let source = tempfile::tempdir().unwrap();
@@ -237,6 +254,7 @@ async fn a_port_in_use_is_named() {
         listen,
         readiness: None,
         trust_domain: TrustDomain::default(),
+        lives: Policy::default(),
     };
     let error = Standalone::start(config, SystemClock::shared()).err().expect("the port is taken");
     assert!(error.to_string().starts_with(&format!("{listen} cannot be listened on")), "{error}");

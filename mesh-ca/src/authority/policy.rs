@@ -37,15 +37,17 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Short lives in the same proportions, derived from the life of a leaf.
+    /// Leaves and roots of these lives; an issuer lives a quarter of its root's life, but 30 days at most. Whether they
+    /// make sense beside each other is found when an authority is opened.
+    pub fn of(leaf_ttl: Duration, root_ttl: Duration) -> Self {
+        let usual = Self::default();
+        let issuer_ttl = usual.issuer_ttl.min(root_ttl / 4);
+        Self { leaf_ttl, issuer_ttl, root_ttl, trust_delay: leaf_ttl, ..usual }
+    }
+
+    /// The shortest lives that a leaf of this life allows.
     pub fn scaled(leaf_ttl: Duration) -> Self {
-        Self {
-            leaf_ttl,
-            issuer_ttl: leaf_ttl * 4,
-            root_ttl: leaf_ttl * 16,
-            trust_delay: leaf_ttl,
-            ..Self::default()
-        }
+        Self::of(leaf_ttl, leaf_ttl * 16)
     }
 
     pub(super) fn check(&self) -> Result<(), AuthorityError> {
@@ -54,7 +56,9 @@ impl Policy {
             return refuse("leaf_ttl is under one second");
         }
         if self.issuer_ttl < self.leaf_ttl.saturating_mul(4) {
-            return refuse("issuer_ttl is under four times leaf_ttl");
+            return refuse(
+                "issuer_ttl is under four times leaf_ttl: a root must live 16 times as long as a leaf",
+            );
         }
         if self.root_ttl < self.issuer_ttl.saturating_mul(4) {
             return refuse("root_ttl is under four times issuer_ttl");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use mesh_ca::attest::{Attestor, Attestors, PeerSvidAttestor};
 use mesh_ca::store::StoreError;
 use mesh_ca::tls::named_server_config;
-use mesh_ca::{Authority, AuthorityError, Policy};
+use mesh_ca::{Authority, AuthorityError};
 use mesh_model::identity::SpiffeIdError;
 use mesh_model::{FieldPath, Finding, ObjectName, Origin, Reason, SourceRef, SpiffeId};
 use mesh_rt::SharedClock;
@@ -327,8 +327,8 @@ async fn open_authority(
             Err(error) => return Err(ClusterError::SealingKey(error.to_string())),
             Ok(key) => {
                 let vault = Vault::start(&config.namespace, Api::connect).map_err(ClusterError::Thread)?;
-                let (trust_domain, clock) = (config.trust_domain.clone(), clock.clone());
-                let open = move || Authority::open(trust_domain, Policy::default(), clock, vault, key);
+                let (trust_domain, lives, clock) = (config.trust_domain.clone(), config.lives, clock.clone());
+                let open = move || Authority::open(trust_domain, lives, clock, vault, key);
                 match tokio::task::spawn_blocking(open).await {
                     Ok(Err(AuthorityError::Store(error @ StoreError::Io { .. }))) => error.to_string(),
                     Ok(outcome) => return Ok(outcome?),

@@ -42,6 +42,8 @@ pub struct StandaloneConfig {
     pub readiness: Option<SocketAddr>,
     /// The trust domain.
     pub trust_domain: TrustDomain,
+    /// The lives of certificates.
+    pub lives: Policy,
 }
 
 /// Why the control plane cannot start or go on.
@@ -115,8 +117,8 @@ impl Standalone {
     /// # Errors
     /// When one of these cannot be used; errors inside of files are findings instead.
     pub fn start(config: StandaloneConfig, clock: SharedClock) -> Result<Self, StandaloneError> {
-        let StandaloneConfig { source, state, listen, readiness, trust_domain } = config;
-        let authority = open_authority(&trust_domain, state.as_deref(), &clock)?;
+        let StandaloneConfig { source, state, listen, readiness, trust_domain, lives } = config;
+        let authority = open_authority((&trust_domain, lives), state.as_deref(), &clock)?;
         let settings = Settings { trust_domain: trust_domain.clone(), ..Settings::default() };
         let mut controller = Controller::new(settings, clock.clone());
         controller.take_session_keys(session_keys(&authority));
@@ -273,14 +275,16 @@ impl Standalone {
 
 /// The authority of the state folder, sealed under a key file beside it; one in memory without a folder.
 fn open_authority(
-    trust_domain: &TrustDomain,
+    (trust_domain, lives): (&TrustDomain, Policy),
     state: Option<&Path>,
     clock: &SharedClock,
 ) -> Result<Arc<Authority>, StandaloneError> {
-    let Some(state) = state else { return Ok(Authority::in_memory(trust_domain.clone(), clock.clone())?) };
+    let Some(state) = state else {
+        return Ok(Authority::with_policy(trust_domain.clone(), lives, clock.clone())?);
+    };
     let failed = |error| StandaloneError::State { path: state.to_owned(), error };
     std::fs::create_dir_all(state).map_err(failed)?;
     let key = KeyFile::load_or_create(&state.join("authority.key"))?;
     let store = FileStore::new(state.join("authority.sealed"));
-    Ok(Authority::open(trust_domain.clone(), Policy::default(), clock.clone(), store, key)?)
+    Ok(Authority::open(trust_domain.clone(), lives, clock.clone(), store, key)?)
 }

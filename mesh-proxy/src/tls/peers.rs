@@ -48,7 +48,7 @@ impl Peers {
     pub fn start(peer: &PeerTls) -> Self {
         let running = Rc::default();
         let (trust, clock) = (Arc::clone(&peer.trust), Arc::clone(peer.source.clock()));
-        tokio::task::spawn_local(follow(Arc::clone(&trust), Rc::downgrade(&running)));
+        tokio::task::spawn_local(follow((Arc::clone(&trust), clock.clone()), Rc::downgrade(&running)));
         Self { trust, clock, running }
     }
 
@@ -85,7 +85,7 @@ impl Peers {
 
     fn keep<S>(&self, stream: S, proof: Option<Proof>, before: u64) -> io::Result<Trusted<S>> {
         let proof = proof.ok_or_else(distrusted)?;
-        if self.trust.version() != before && !proof.holds(&self.trust.current()) {
+        if self.trust.version() != before && !proof.holds(&self.trust.current(), self.clock.wall()) {
             return Err(distrusted());
         }
         Ok(Trusted { stream, watch: self.running.watch(&Rc::new(proof)) })
@@ -97,12 +97,12 @@ fn distrusted() -> io::Error {
 }
 
 /// Ends what a change of trust forbids, as long as the index lives.
-async fn follow(trust: Arc<TrustSource>, running: Weak<Streams<Proof>>) {
+async fn follow((trust, clock): (Arc<TrustSource>, SharedClock), running: Weak<Streams<Proof>>) {
     let mut changes = trust.subscribe();
     while changes.changed().await.is_ok() {
         let Some(running) = running.upgrade() else { return };
-        let bundles = trust.current();
-        running.recheck(|proof| proof.holds(&bundles));
+        let (bundles, now) = (trust.current(), clock.wall());
+        running.recheck(|proof| proof.holds(&bundles, now));
     }
 }
 

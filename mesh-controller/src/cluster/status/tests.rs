@@ -46,6 +46,7 @@ impl Plane {
             namespace: "service-mesh-system".to_owned(),
             proxy_image: "proxy".to_owned(),
             trust_domain: mesh_model::TrustDomain::default(),
+            lives: mesh_ca::Policy::default(),
             leader_election: false,
             replica: "one".to_owned(),
             listen: address,
