@@ -156,7 +156,7 @@ apiVersion: gateway.networking.k8s.io/v1
 kind: BackendTLSPolicy
 metadata: {name: wrong, namespace: trial}
 spec:
-  targetRefs: [{group: \"\", kind: Service, name: web}]
+  targetRefs: [{group: \"\", kind: Service, name: other}]
   validation: {hostname: web.test, caCertificateRefs: [{group: \"\", kind: ConfigMap, name: nobody}]}
 ",
         conditions: "/status/ancestors/0/conditions",
@@ -170,6 +170,7 @@ pub(super) fn of_every_kind(scene: &Scene<'_>) -> anyhow::Result<()> {
     scene.backend(1)?;
     scene.apply(&[&route("beside", "http", "/beside", 302), BEHIND, GATEWAY].concat())?;
     scene.answers(80, "/beside", 302)?;
+    scene.answers(80, "/status/418", 418)?;
     let mut longest = Duration::ZERO;
     let mut told = |what: &str, took: Duration| {
         longest = longest.max(took);
@@ -203,8 +204,13 @@ pub(super) fn of_every_kind(scene: &Scene<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A route to pods, which no wrong object may cut off.
+/// A route to pods, which no wrong object may cut off, and another service of them.
 const BEHIND: &str = "---
+apiVersion: v1
+kind: Service
+metadata: {name: other, namespace: trial}
+spec: {selector: {app: web}, ports: [{port: 80, targetPort: 3000}]}
+---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: behind, namespace: trial}
@@ -213,11 +219,13 @@ spec:
   rules:
   - matches: [{path: {value: /status}}]
     backendRefs: [{name: web, port: 80}]
+  - matches: [{path: {value: /other}}]
+    backendRefs: [{name: other, port: 80}]
 ---";
 
 fn beside(scene: &Scene<'_>) -> anyhow::Result<()> {
     let address = scene.address()?;
-    for (path, status) in [("/first", 301), ("/beside", 302)] {
+    for (path, status) in [("/first", 301), ("/beside", 302), ("/status/418", 418)] {
         scene.answers_now(&format!("http://{address}{path}"), status, &[])?;
     }
     Ok(())
