@@ -40,9 +40,12 @@ pub(crate) enum Mode {
     Http2,
     /// A connection, a line, its answer.
     Tcp,
+    /// A connection on which the server speaks first; nothing is sent.
+    Greeting,
 }
 
 impl Mode {
+    /// What is asked and answered.
     pub(crate) const ALL: [Self; 4] = [Self::Http1, Self::Http1Close, Self::Http2, Self::Tcp];
 
     pub(crate) fn name(self) -> &'static str {
@@ -51,12 +54,15 @@ impl Mode {
             Self::Http1Close => "http1-close",
             Self::Http2 => "http2",
             Self::Tcp => "tcp",
+            Self::Greeting => "greeting",
         }
     }
 
     fn parse(word: &str) -> anyhow::Result<Self> {
-        let found = Self::ALL.into_iter().find(|mode| mode.name() == word);
-        found.with_context(|| format!("no mode `{word}`; there are {}", Self::ALL.map(Self::name).join(", ")))
+        let mut all = Self::ALL.into_iter().chain([Self::Greeting]);
+        let names = Self::ALL.map(Self::name).join(", ");
+        all.find(|mode| mode.name() == word)
+            .with_context(|| format!("no mode `{word}`; there are {names}, greeting"))
     }
 }
 
@@ -166,7 +172,8 @@ impl Sender {
             Mode::Http1 => Self::Http1(http1::Sender::new(load.to, &load.host, true)),
             Mode::Http1Close => Self::Http1(http1::Sender::new(load.to, &load.host, false)),
             Mode::Http2 => Self::Http2(http2::Sender::new(load.to, &load.host)),
-            Mode::Tcp => Self::Tcp(tcp::Sender::new(load.to)),
+            Mode::Tcp => Self::Tcp(tcp::Sender::new(load.to, true)),
+            Mode::Greeting => Self::Tcp(tcp::Sender::new(load.to, false)),
         }
     }
 

@@ -11,6 +11,7 @@ mod controller;
 mod cut;
 mod gap;
 mod golang;
+mod greeting;
 mod images;
 mod install;
 mod load;
@@ -62,6 +63,7 @@ const USAGE: &str = "usage: conformance TASK [OPTION...]
             --name NAME, --mode MODE (sidecar), --rollouts N (3), --rate N (100)
   upgrades  the node's proxy is replaced again and again under new connections and streams that stay
             --name NAME, --upgrades N (10)
+  greeting  how much later a server that speaks first is heard; --name NAME
   rotation  a cluster of its own whose certificates live for seconds: leaves and the root are replaced and the authority
             is away for half a life, under connections and streams; --life SECONDS (60), --away SECONDS
   streams   `serve`, or `follow` --to ADDRESS --kind grpc|websocket: what those streams are, in pods
@@ -119,6 +121,7 @@ fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
         "enter" => cluster::enter_here(config, words),
         "node" => cluster::node(words),
         "gap" => gap::run(config, &Arguments::read(words, gap::OPTIONS)?),
+        "greeting" => greeting::run(config, &Arguments::read(words, greeting::OPTIONS)?),
         "load" => load::run(&Arguments::read(words, load::OPTIONS)?),
         "suite" => suite::quick(config, &Arguments::read(words, suite::OPTIONS)?),
         "meshed" => meshed::run(config, &Arguments::read(words, meshed::OPTIONS)?),

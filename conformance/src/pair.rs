@@ -30,6 +30,8 @@ spec:
   - {name: websocket, port: 8081, appProtocol: kubernetes.io/ws}
   - {name: grpc, port: 9090, appProtocol: grpc}
   - {name: tcp, port: 9091, appProtocol: tcp}
+  - {name: greeting, port: 9092}
+  - {name: declared, port: 9093, targetPort: 9092, appProtocol: tcp}
 "#;
 
 const POD: &str = r#"---
@@ -106,6 +108,11 @@ impl Pair<'_> {
         };
         let all = [load(Mode::Http1Close, 8080, http), load(Mode::Tcp, 9091, tcp)];
         all.iter().map(|load| self.start(load.mode.name(), &load.arguments())).collect()
+    }
+
+    /// What became of a load of so many, when it is over.
+    pub(crate) fn measured(&self, load: &Load) -> anyhow::Result<Tally> {
+        self.start(load.mode.name(), &load.arguments())?.end()
     }
 
     /// One stream of each kind.

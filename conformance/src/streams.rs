@@ -20,6 +20,8 @@ mod grpc;
 mod plain;
 mod websocket;
 
+pub(crate) use plain::GREETING;
+
 pub(crate) const OPTIONS: &[&str] = &["to", "kind"];
 
 /// Between two numbers.
@@ -91,6 +93,7 @@ pub(crate) fn run(given: &Arguments) -> anyhow::Result<()> {
 async fn serve() -> anyhow::Result<()> {
     tokio::task::spawn_local(listen(8080, plain::request)?);
     tokio::task::spawn_local(listen(9091, plain::line)?);
+    tokio::task::spawn_local(listen(9092, plain::greet)?);
     tokio::task::spawn_local(listen(Kind::WebSocket.port(), websocket::repeat)?);
     listen(Kind::Grpc.port(), grpc::repeat)?.await;
     Ok(())

@@ -12,7 +12,7 @@ use crate::cluster::{self, Channel, Families, Place, inside};
 use crate::config::Config;
 use crate::controller::{self, Names};
 use crate::images::Profile;
-use crate::{gap, golang, meshed, names, say, tools, trials, upgrades, workloads};
+use crate::{gap, golang, greeting, meshed, names, say, tools, trials, upgrades, workloads};
 
 mod events;
 pub(crate) mod features;
@@ -156,6 +156,7 @@ pub(crate) fn once(config: &Config) -> anyhow::Result<()> {
         others.push(meshed::check(config, &place));
         others.push(meshed::on_node(config, &place));
         others.push(upgrades::check(&place, UPGRADES));
+        others.push(greeting::check(&place).context("greetings"));
         for mode in ["sidecar", "node"] {
             let checked = workloads::check(config, &place, (mode, ROLLOUTS));
             others.push(checked.with_context(|| format!("workloads, mode {mode}")));

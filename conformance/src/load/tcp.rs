@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::Loss;
+use crate::streams::GREETING;
 
 /// The backend greets, then answers one word with another.
 const ASKED: &[u8] = b"PING\n";
@@ -15,18 +16,23 @@ const LONGEST: usize = 1024;
 
 pub(super) struct Sender {
     to: SocketAddr,
+    /// Whether the client speaks first.
+    asks: bool,
 }
 
 impl Sender {
-    pub(super) fn new(to: SocketAddr) -> Self {
-        Self { to }
+    pub(super) fn new(to: SocketAddr, asks: bool) -> Self {
+        Self { to, asks }
     }
 
     pub(super) async fn send(&self) -> Result<(), Loss> {
         let mut stream = TcpStream::connect(self.to).await.map_err(|error| Loss::of("connecting", &error))?;
-        stream.write_all(ASKED).await.map_err(|error| Loss::of("sending", &error))?;
+        let wanted = if self.asks { ANSWER } else { GREETING };
+        if self.asks {
+            stream.write_all(ASKED).await.map_err(|error| Loss::of("sending", &error))?;
+        }
         let mut read = Vec::new();
-        while !read.ends_with(ANSWER) {
+        while !read.ends_with(wanted) {
             match stream.read_buf(&mut read).await {
                 Ok(0) => return Err(Loss::new("ended", String::from_utf8_lossy(&read))),
                 Ok(_) if read.len() <= LONGEST => {}

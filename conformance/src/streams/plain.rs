@@ -4,6 +4,8 @@ use anyhow::ensure;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+/// What a server that speaks first says.
+pub(crate) const GREETING: &[u8] = b"220 ready\r\n";
 /// Longer than any head or line that is sent here.
 const LONGEST: usize = 16 << 10;
 
@@ -14,6 +16,14 @@ pub(super) async fn request(stream: TcpStream) -> anyhow::Result<()> {
 
 pub(super) async fn line(stream: TcpStream) -> anyhow::Result<()> {
     answered(stream, b"\n", b"PONG\n").await
+}
+
+/// The server speaks first, as those of SMTP and MySQL do.
+pub(super) async fn greet(mut stream: TcpStream) -> anyhow::Result<()> {
+    stream.write_all(GREETING).await?;
+    // The client goes when it has heard it.
+    ensure!(stream.read(&mut [0]).await? == 0, "that is no end");
+    Ok(())
 }
 
 async fn answered(mut stream: TcpStream, end: &[u8], answer: &[u8]) -> anyhow::Result<()> {
