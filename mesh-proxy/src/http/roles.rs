@@ -219,7 +219,7 @@ async fn follow<C: Connect>(
 ) -> Result<Reply, Error> {
     record.followed(rule);
     let brought = brought(&mesh, rule.rule(), call);
-    let Rule { filters, backends, timeouts, retry, .. } = rule.rule();
+    let Rule { filters, backends, timeouts, .. } = rule.rule();
     let mut marks = None;
     let mut asking = Asking::new(*timeouts);
     for filter in filters {
@@ -256,25 +256,29 @@ async fn follow<C: Connect>(
     }
     record.going_to(service);
     let mesh = if asking.asked { line.stack.mesh.current() } else { mesh };
-    let known = mesh.service(service).cloned();
-    let session = rule.rule().session_to(known.as_deref());
-    let visit = visit(line, session, (service, *port), brought.as_deref().unwrap_or(&call.head.headers));
-    let plan = Plan {
-        service: service.clone(),
-        known,
-        port: *port,
-        timeouts: asking.timeouts,
-        retry: retry.as_ref(),
-        grpc: rule.route().kind == RouteKind::Grpc,
-        scope: &line.downstream.scope,
-        visit,
-    };
+    let headers = brought.as_deref().unwrap_or(&call.head.headers);
+    let plan = planned(line, (&mesh, rule), (service, *port), (asking.timeouts, headers));
     let mut reply = forward(&line.stack, mesh, call, &plan, record).await?;
     after(backend.filters.iter().chain(filters), reply.headers_mut());
     asking.mark(reply.headers_mut());
     remember(&plan, record, &mut reply);
     marks.into_iter().for_each(|marks| cors::mark(reply.headers_mut(), *marks));
     Ok(reply)
+}
+
+/// Where a rule sends a request, within these limits; `headers` are those that the client sent.
+fn planned<'l, C: Connect>(
+    line: &'l Line<C>,
+    (mesh, rule): (&Mesh, &'l Candidate),
+    (service, port): (&ObjectName, u16),
+    (timeouts, headers): (Timeouts, &HeaderMap),
+) -> Plan<'l> {
+    let known = mesh.service(service).cloned();
+    let session = rule.rule().session_to(known.as_deref());
+    let visit = visit(line, session, (service, port), headers);
+    let (retry, grpc) = (rule.rule().retry.as_ref(), rule.route().kind == RouteKind::Grpc);
+    let scope = &line.downstream.scope;
+    Plan { service: service.clone(), known, port, timeouts, retry, grpc, scope, visit }
 }
 
 /// What a request brings of its session with a port of a service.
