@@ -8,6 +8,7 @@ mod clock;
 mod cluster;
 mod config;
 mod controller;
+mod cost;
 mod cut;
 mod gap;
 mod golang;
@@ -63,6 +64,8 @@ const USAGE: &str = "usage: conformance TASK [OPTION...]
             --name NAME, --mode MODE (sidecar), --rollouts N (3), --rate N (100)
   upgrades  the node's proxy is replaced again and again under new connections and streams that stay
             --name NAME, --upgrades N (10)
+  cost      processor time and memory of proxies at a steady rate; --name NAME, --mode MODE (sidecar), --rate N (1000),
+            --seconds N (30)
   greeting  how much later a server that speaks first is heard; --name NAME
   rotation  a cluster of its own whose certificates live for seconds: leaves and the root are replaced and the authority
             is away for half a life, under connections and streams; --life SECONDS (60), --away SECONDS
@@ -121,6 +124,7 @@ fn run(config: &Config, words: &[String]) -> anyhow::Result<()> {
         "enter" => cluster::enter_here(config, words),
         "node" => cluster::node(words),
         "gap" => gap::run(config, &Arguments::read(words, gap::OPTIONS)?),
+        "cost" => cost::run(config, &Arguments::read(words, cost::OPTIONS)?),
         "greeting" => greeting::run(config, &Arguments::read(words, greeting::OPTIONS)?),
         "load" => load::run(&Arguments::read(words, load::OPTIONS)?),
         "suite" => suite::quick(config, &Arguments::read(words, suite::OPTIONS)?),
