@@ -1,9 +1,10 @@
 //! The snapshot that a worker decides with: published by the control thread, read without locks.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use mesh_model::Mesh;
+use mesh_model::{Mesh, ObjectName, Transport};
 use tokio::sync::watch;
 
 /// The current snapshot of a proxy, shared by its workers.
@@ -43,6 +44,22 @@ impl SharedMesh {
     /// The snapshot now. A request takes it once and decides everything with it.
     pub fn current(&self) -> Arc<Mesh> {
         self.0.current.load_full()
+    }
+
+    /// Ends when others are endpoints of a service's port for TCP and this address is not.
+    pub(crate) async fn left_by(&self, (service, port): (&ObjectName, u16), address: SocketAddr) {
+        let mut changes = self.changes();
+        loop {
+            let mesh = self.current();
+            let ready = mesh.endpoints(service, Transport::Tcp, port).map_or(&[][..], |set| set.ready());
+            if !ready.is_empty() && ready.iter().all(|endpoint| endpoint.address != address) {
+                return;
+            }
+            drop(mesh);
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// Replaces the snapshot. Requests that took the old one keep it until they are decided.

@@ -67,6 +67,9 @@ pub enum ConnectError {
         /// What TLS said.
         problem: String,
     },
+    /// The address left its service, which has others, before the connection was made.
+    #[error("{0} left its service while it was connected to")]
+    Gone(SocketAddr),
     /// The connection was refused or reset.
     #[error("cannot connect to {address}: {problem}")]
     Io {
@@ -88,7 +91,7 @@ impl ConnectError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Identity { .. } => Reason::UpstreamIdentity,
-            Self::Io { .. } | Self::OnlyHttp2(_) => Reason::UpstreamConnect,
+            Self::Gone(_) | Self::Io { .. } | Self::OnlyHttp2(_) => Reason::UpstreamConnect,
             Self::TimedOut(_) => Reason::Timeout,
         }
     }

@@ -21,7 +21,7 @@ use crate::http::record::Record;
 use crate::http::{Error, Stack, names};
 use crate::pool::{GiveBack, Lease, SendError};
 use crate::scope::Scope;
-use crate::upstream::{Connect, Security, Speaks, Upstream};
+use crate::upstream::{Connect, ConnectError, Security, Speaks, Upstream};
 use mesh_balance::InFlight;
 
 /// Where a request goes and within which limits.
@@ -125,7 +125,8 @@ async fn tries<C: Connect>(
         record.tried(&chosen.upstream, chosen.workload.as_ref());
         let in_flight = chosen.in_flight.take();
         let outcome = {
-            let sent = pin!(one_try(stack, call, &chosen, &mut body, policy));
+            let of = Some((&plan.service, plan.port));
+            let sent = pin!(one_try(stack, call, (&chosen, of), &mut body, policy));
             within(plan.timeouts.backend_request, sent).await
         };
         let next = match &outcome {
@@ -183,22 +184,19 @@ pub(crate) async fn one_try_with<C: Connect>(
 ) -> Result<Reply, Error> {
     let policy = Policy::new(None, &call.head.method);
     let mut body = Outgoing::new(call, policy.may_resend());
-    one_try(stack, call, chosen, &mut body, policy).await
+    one_try(stack, call, (chosen, None), &mut body, policy).await
 }
 
 async fn one_try<C: Connect>(
     stack: &Stack<C>,
     call: &mut Call,
-    chosen: &Chosen,
+    (chosen, of): (&Chosen, Option<(&ObjectName, u16)>),
     body: &mut Outgoing,
     policy: Policy<'_>,
 ) -> Result<Reply, Error> {
     let mut fresh = false;
     loop {
-        let lease = match fresh {
-            false => stack.pool.checkout(&chosen.upstream).await?,
-            true => stack.pool.checkout_new(&chosen.upstream).await?,
-        };
+        let lease = leased(stack, &chosen.upstream, of, fresh).await?;
         let error = match send(call, chosen, body, lease).await? {
             Ok(answer) => {
                 let mut reply = reply(answer, call.head.upgrade.is_some()).await?;
@@ -221,6 +219,33 @@ async fn one_try<C: Connect>(
             return Err(Error::Reset { repeatable });
         }
         fresh = true;
+    }
+}
+
+/// A connection to an upstream, for as long as it stays among the endpoints of its service: what vanished may never
+/// answer, and nothing was sent yet.
+async fn leased<C: Connect>(
+    stack: &Stack<C>,
+    upstream: &Upstream,
+    of: Option<(&ObjectName, u16)>,
+    fresh: bool,
+) -> Result<Lease, ConnectError> {
+    let open = async {
+        match fresh {
+            false => stack.pool.checkout(upstream).await,
+            true => stack.pool.checkout_new(upstream).await,
+        }
+    };
+    let gone = async {
+        match of {
+            Some(of) => stack.mesh.left_by(of, upstream.address).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        lease = open => lease,
+        () = gone => Err(ConnectError::Gone(upstream.address)),
     }
 }
 

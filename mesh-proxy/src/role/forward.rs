@@ -163,13 +163,14 @@ async fn connect(
     routed: &Routed,
     carries: Carries<'_>,
 ) -> Result<(<crate::dialer::Dialer as Connect>::Io, Chosen), (Reason, String)> {
-    let mesh = cx.mesh.current();
     flow.routed(routed);
     let place = backend(cx, routed).map_err(|reason| (reason, "no backend can be used".to_owned()))?;
     flow.going_to(&place.0);
     let mut tried = Vec::new();
     let mut last: Option<ConnectError> = None;
     while tried.len() < TRIES {
+        // A later try sees endpoints that came since.
+        let mesh = cx.mesh.current();
         let chosen = endpoint(cx, &mesh, &place, Transport::Tcp, &tried)
             .map_err(|reason| (reason, format!("{}:{} has no ready endpoint", place.0, place.1)))?;
         if tried.contains(&chosen.endpoint.address) {
@@ -178,7 +179,16 @@ async fn connect(
         let upstream = upstream(&mesh, &chosen, carries);
         flow.chosen(&chosen);
         flow.upstream(&upstream);
-        match cx.dialer.connect(&upstream).await {
+        drop(mesh);
+        let connected = tokio::select! {
+            biased;
+            connected = cx.dialer.connect(&upstream) => connected,
+            // What vanished may never answer, and nothing was sent yet.
+            () = cx.mesh.left_by((&place.0, place.1), upstream.address) => {
+                Err(ConnectError::Gone(upstream.address))
+            }
+        };
+        match connected {
             Ok(stream) => return Ok((stream, chosen)),
             Err(problem) => {
                 tried.push(chosen.endpoint.address);

@@ -43,6 +43,8 @@ type Accept = Rc<dyn Fn(DuplexStream, Upstream)>;
 pub(crate) struct Net {
     listening: Rc<RefCell<HashMap<SocketAddr, Accept>>>,
     pub(crate) dialled: Rc<Cell<usize>>,
+    /// An address that neither answers nor refuses.
+    pub(crate) silent: Rc<Cell<Option<SocketAddr>>>,
 }
 
 impl Connect for Net {
@@ -50,6 +52,9 @@ impl Connect for Net {
 
     async fn connect(&self, upstream: &Upstream) -> Result<DuplexStream, ConnectError> {
         self.dialled.set(self.dialled.get() + 1);
+        if self.silent.get() == Some(upstream.address) {
+            return std::future::pending().await;
+        }
         let accept = self.listening.borrow().get(&upstream.address).cloned();
         let Some(accept) = accept else {
             let problem = io::Error::from(io::ErrorKind::ConnectionRefused);

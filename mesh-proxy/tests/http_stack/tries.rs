@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use mesh_model::route::{Retry, Rule, Timeouts};
-use mesh_model::{AppProtocol, Resource, RetryBudget, Service};
+use mesh_model::{AppProtocol, Delta, Resource, RetryBudget, Service};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::model::*;
@@ -103,6 +103,39 @@ fn a_refusing_endpoint_is_left_for_another_without_being_listed() {
             (got.status, got.body.as_str()),
             (StatusCode::SERVICE_UNAVAILABLE, "the backend could not be reached\n")
         );
+    });
+}
+
+#[test]
+fn an_endpoint_that_vanishes_while_it_is_connected_to_is_not_waited_for() {
+    in_paused_time(async {
+        let net = Net::default();
+        net.echo(address(2, 80), "two");
+        net.silent.set(Some(address(1, 80)));
+        for protocol in [AppProtocol::Http1, AppProtocol::Http2] {
+            let mut only = rule("/", vec![backend("one", 1)]);
+            only.retry = retry(&[], 1);
+            let mut resources = vec![listener(), route(vec![only])];
+            resources.extend(service("one", protocol, &[address(1, 80)]));
+            let proxy = Proxy::new(&net, resources.clone());
+            let mut client = proxy.gateway1().await;
+            let began = tokio::time::Instant::now();
+            let changes = async {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                // The last endpoint is waited for: there is nothing better.
+                let set = |endpoints: &[_]| {
+                    let set = service("one", protocol, endpoints);
+                    proxy.mesh.change(|mesh| mesh.apply(&Delta { set: set.clone(), removed: Vec::new() }));
+                };
+                set(&[]);
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                set(&[address(2, 80)]);
+            };
+            let (got, ()) = tokio::join!(client.get("/"), changes);
+            assert_eq!((got.status, got.header("x-served-by")), (StatusCode::OK, "two"), "{protocol:?}");
+            let took = began.elapsed();
+            assert!((400..1000).contains(&took.as_millis()), "{protocol:?}: {took:?}");
+        }
     });
 }
 

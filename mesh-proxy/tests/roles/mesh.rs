@@ -27,6 +27,25 @@ async fn a_connection_goes_to_another_endpoint_when_the_first_is_dead() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_vanishes_while_it_is_connected_to_is_not_waited_for() {
+    let world = World::new();
+    let (_server, alive) = world.sidecar("cart", echo("hi ").await, AppProtocol::Tcp);
+    // It takes connections and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let silent_at = silent.local_addr().expect("an address");
+    let id = Some(world.id("cart"));
+    world.set([endpoints("cart", [(silent_at, id.clone())])]);
+    let (_client, dial) = world.client("web", "cart");
+    let asked = tokio::spawn(ask(dial, ""));
+    let _held = in_time(silent.accept()).await.expect("it is dialled first");
+    let began = tokio::time::Instant::now();
+    world.set([endpoints("cart", [(alive, id)])]);
+    assert_eq!(in_time(asked).await.expect("no panic").expect("served"), "hi bye");
+    // A handshake may take much longer than that.
+    assert!(began.elapsed().as_secs() < 3, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn an_endpoint_with_another_identity_gets_nothing() {
     let world = World::new();
     let (_server, address) = world.sidecar("cart", echo("hi ").await, AppProtocol::Tcp);
