@@ -17,8 +17,9 @@ use crate::{controller, say};
 
 pub(crate) const OPTIONS: &[&str] = &["name"];
 
-/// How much later than where TCP is declared the greeting may come, in milliseconds. What is usual is nothing.
-const LATER: f64 = 50.0;
+/// How much later than where TCP is declared the greeting may come, in milliseconds. The proxy gives a client 30 ms to
+/// speak first; the rest is for busy machines. One that waits for the client would wait for seconds.
+const LATER: f64 = 250.0;
 /// The ports of the server: where nothing is declared, and where TCP is.
 const PORTS: [u16; 2] = [9092, 9093];
 /// When the beginning of a connection is sent again, in milliseconds.
