@@ -1,14 +1,20 @@
 //! Our controller in a cluster, from the same manifest that users apply. What it does there is not decided here.
 
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use crate::cluster::{Place, apply, kubectl};
 use crate::config::Config;
 use crate::images::{self, Profile};
+use crate::step::wait_for;
 
 const NAMESPACE: &str = "--namespace=service-mesh-system";
+const CONTROLLER: &str = "deployment/service-mesh-controller";
+const SELECTOR: &str = "--selector=app.kubernetes.io/name=service-mesh-controller";
+/// How long controllers may take to end or to become ready.
+const SCALED: Duration = Duration::from_secs(120);
 const NODE_NAMESPACE: &str = "--namespace=service-mesh-system-node";
 
 /// What the controller answers to.
@@ -45,14 +51,28 @@ pub(crate) fn deploy(config: &Config, place: &Place, profile: Profile, names: &N
         names.class, names.controller
     );
     apply(place, &class)?;
-    kubectl(place, &[NAMESPACE, "rollout", "restart", "deployment/service-mesh-controller"])?;
-    let rolled = ["rollout", "status", "deployment/service-mesh-controller", "--timeout=90s"];
+    kubectl(place, &[NAMESPACE, "rollout", "restart", CONTROLLER])?;
+    let rolled = ["rollout", "status", CONTROLLER, "--timeout=90s"];
     if let Err(error) = kubectl(place, &[&[NAMESPACE], rolled.as_slice()].concat()) {
         let pods = kubectl(place, &[NAMESPACE, "get", "pods", "-o", "wide"]).unwrap_or_default();
-        let log = kubectl(place, &[NAMESPACE, "logs", "deployment/service-mesh-controller", "--tail=30"]);
+        let log = kubectl(place, &[NAMESPACE, "logs", CONTROLLER, "--tail=30"]);
         return Err(error.context(format!("{pods}\n{}", log.unwrap_or_else(|error| format!("{error:#}")))));
     }
     Ok(())
+}
+
+/// Changes how many controllers run, until so many are ready and there are no others.
+///
+/// # Errors
+/// When that takes too long.
+pub(crate) fn scale(place: &Place, count: usize) -> anyhow::Result<()> {
+    kubectl(place, &[NAMESPACE, "scale", CONTROLLER, &format!("--replicas={count}")])?;
+    wait_for("the controllers", SCALED, || {
+        let ready = r#"-o=jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}"#;
+        let said = kubectl(place, &[NAMESPACE, "get", "pods", SELECTOR, ready])?;
+        ensure!(said.split_whitespace().eq(std::iter::repeat_n("True", count)), "{said:?}");
+        Ok(())
+    })
 }
 
 /// Starts the node's proxy or starts it anew, from the images that are loaded.

@@ -52,25 +52,11 @@ pub(crate) fn run(config: &Config, given: &Arguments) -> anyhow::Result<()> {
 
 /// Starts an authority that knows nothing of an earlier one and whose certificates have this life.
 fn begin(place: &Place, life: u64) -> anyhow::Result<()> {
-    scale(place, 0)?;
+    controller::scale(place, 0)?;
     kubectl(place, &[NAMESPACE, "delete", "secret", "mesh-ca", "mesh-ca-key", "--ignore-not-found"])?;
     let lives = [format!("MESH_CERTIFICATE_LIFE={life}s"), format!("MESH_ROOT_LIFE={}s", ROOT * life)];
     kubectl(place, &[NAMESPACE, "set", "env", CONTROLLER, &lives[0], &lives[1]])?;
-    scale(place, 1)
-}
-
-/// So many controllers run, and no others.
-fn scale(place: &Place, count: usize) -> anyhow::Result<()> {
-    kubectl(place, &[NAMESPACE, "scale", CONTROLLER, &format!("--replicas={count}")])?;
-    wait_for("the controllers", LIMIT, || {
-        let ready = r#"-o=jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}"#;
-        let said = kubectl(
-            place,
-            &[NAMESPACE, "get", "pods", "--selector=app.kubernetes.io/name=service-mesh-controller", ready],
-        )?;
-        ensure!(said.split_whitespace().eq(std::iter::repeat_n("True", count)), "{said:?}");
-        Ok(())
-    })
+    controller::scale(place, 1)
 }
 
 /// The roots that clients without a certificate are told, oldest first.
@@ -117,9 +103,9 @@ fn rotated(place: &Place, life: u64, away: Duration) -> anyhow::Result<()> {
     let first = roots(place)?;
     ensure!(first.len() == 1, "{} roots at the beginning", first.len());
     let gone = Stopwatch::start();
-    scale(place, 0)?;
+    controller::scale(place, 0)?;
     pause(away.saturating_sub(gone.elapsed() + RESTART));
-    scale(place, 1)?;
+    controller::scale(place, 1)?;
     say(&format!("the authority was away for {:.1?} at most", gone.elapsed()));
     wait_for("the announcement of another root", lives(ROOT) / 2 + LIMIT, || {
         let now = roots(place)?;

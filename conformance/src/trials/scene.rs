@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use crate::cluster::{Place, apply, inside, kubectl};
 use crate::config::Config;
+use crate::controller;
 use crate::step::{in_url, output, wait_for};
 
 /// The namespace; it is made and removed by each trial.
 pub(super) const NAMESPACE: &str = "--namespace=trial";
 /// Where the control plane is.
 pub(super) const SYSTEM: &str = "--namespace=service-mesh-system";
-const CONTROLLER: &str = "deployment/service-mesh-controller";
 /// How long anything may take. Most of it is the start of a pod on a busy machine.
 pub(super) const LIMIT: Duration = Duration::from_secs(120);
 
@@ -108,20 +108,8 @@ impl<'p> Scene<'p> {
         count: usize,
         work: impl FnOnce() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let scale = |count: usize| {
-            kubectl(self.place, &[SYSTEM, "scale", CONTROLLER, &format!("--replicas={count}")])?;
-            if count > 0 {
-                let rolled = [SYSTEM, "rollout", "status", CONTROLLER, "--timeout=120s"];
-                return kubectl(self.place, &rolled).map(drop);
-            }
-            wait_for("the controller is away", LIMIT, || {
-                let pods = kubectl(self.place, &[SYSTEM, "get", "pods", "-o", "name"])?;
-                anyhow::ensure!(!pods.contains("service-mesh-controller"), "{pods}");
-                Ok(())
-            })
-        };
-        let outcome = scale(count).and_then(|()| work());
-        let returned = scale(1);
+        let outcome = controller::scale(self.place, count).and_then(|()| work());
+        let returned = controller::scale(self.place, 1);
         outcome.and(returned)
     }
 

@@ -168,11 +168,11 @@ pub(super) fn handle<C: Connect>(
     line.requests.set(line.requests.get().wrapping_add(1));
     let mut record = line.seen.begin(request.method(), request.uri());
     let (mut parts, incoming) = request.into_parts();
-    let mut kind = Kind {
+    let http2 = parts.version == Version::HTTP_2;
+    let kind = Kind {
         grpc: is_grpc(&parts.headers),
-        http2: parts.version == Version::HTTP_2,
-        extended: parts.version == Version::HTTP_2 && parts.method == Method::CONNECT,
-        on_upgrade: parts.extensions.remove::<OnUpgrade>(),
+        extended: http2 && parts.method == Method::CONNECT,
+        on_upgrade: parts.extensions.remove::<OnUpgrade>().filter(|_| http2),
     };
     let mesh = line.stack.mesh.current();
     match roles::admit(&line, &mesh, parts, incoming, &mut record) {
@@ -182,16 +182,15 @@ pub(super) fn handle<C: Connect>(
                 Scope::Inbound { .. } => roles::inbound(&line, mesh, &mut call, &mut record).await,
                 Scope::Outbound { .. } => roles::outbound(&line, mesh, &mut call, &mut record).await,
             };
-            line.reply(outcome, record, &mut kind)
+            line.reply(outcome, record, kind)
         }),
-        Err(error) => Either::Right(ready(line.reply(Err(error), record, &mut kind))),
+        Err(error) => Either::Right(ready(line.reply(Err(error), record, kind))),
     }
 }
 
 /// What of a request decides how its answer is told.
 struct Kind {
     grpc: bool,
-    http2: bool,
     /// An extended CONNECT (RFC 8441).
     extended: bool,
     /// The client's end after a change of protocol, when it is a stream of HTTP/2.
@@ -218,7 +217,7 @@ impl<C> Line<C> {
 
 impl<C: Connect> Line<C> {
     /// The answer to a client.
-    fn reply(&self, outcome: Result<Reply, Error>, record: Record, kind: &mut Kind) -> Response<Body> {
+    fn reply(&self, outcome: Result<Reply, Error>, record: Record, kind: Kind) -> Response<Body> {
         match outcome {
             Ok(Reply::Backend(answered)) if !kind.extended => self.backend(answered, record),
             Ok(Reply::Backend(answered))
@@ -228,10 +227,7 @@ impl<C: Connect> Line<C> {
             }
             Ok(Reply::Backend(answered)) => self.not_changed(answered, record),
             Ok(Reply::Own(response)) => self.own(*response, record),
-            Ok(Reply::Tunnel(agreed)) => {
-                let client = kind.on_upgrade.take().filter(|_| kind.http2);
-                self.change(*agreed, client, record)
-            }
+            Ok(Reply::Tunnel(agreed)) => self.change(*agreed, kind.on_upgrade, record),
             Err(error) => self.error(error, record, kind.grpc),
         }
     }

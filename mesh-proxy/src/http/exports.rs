@@ -9,7 +9,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use mesh_model::backend::Target;
-use mesh_model::route::Timeouts;
 use mesh_model::tracing::{Recording, Tracing};
 use mesh_model::{AppProtocol, Mesh, ObjectName, Transport};
 use tokio::sync::mpsc;
@@ -102,16 +101,7 @@ async fn send<C: Connect>(
     let grpc = declared != Some(AppProtocol::Http1);
     let Some(head) = head(&mesh, recording, (service, *port), grpc) else { return false };
     drop(mesh);
-    let plan = Plan {
-        service: service.clone(),
-        port: *port,
-        timeouts: Timeouts::default(),
-        retry: None,
-        grpc,
-        scope: &downstream.scope,
-        visit: None,
-        known: None,
-    };
+    let plan = Plan::own((service.clone(), *port), grpc, &downstream.scope);
     let body = if grpc { framed(message) } else { message.clone() };
     exchange(stack, &plan, head, body).await.is_ok_and(|answer| took(&answer, grpc))
 }

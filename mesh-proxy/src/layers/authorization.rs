@@ -11,7 +11,6 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use mesh_model::backend::Target;
 use mesh_model::filter::{AuthProtocol, ExternalAuth};
-use mesh_model::route::Timeouts;
 
 use super::exchange::exchange;
 use super::forward::{Plan, within};
@@ -53,17 +52,7 @@ pub(crate) async fn ask<C: Connect>(
     let Target::Service { service, port } = &auth.target else { return Err(Error::NoBackend) };
     let body = read_body(stack, auth, call).await?;
     let grpc = matches!(auth.protocol, AuthProtocol::Grpc { .. });
-    let (timeouts, scope) = (Timeouts::default(), &question.downstream.scope);
-    let plan = Plan {
-        service: service.clone(),
-        port: *port,
-        timeouts,
-        retry: None,
-        grpc,
-        scope,
-        visit: None,
-        known: None,
-    };
+    let plan = Plan::own((service.clone(), *port), grpc, &question.downstream.scope);
     let said = within(Some(LONGEST), pin!(put(stack, &plan, question, body, call))).await;
     match said {
         Ok(Said::Allowed(grant)) => {

@@ -41,6 +41,14 @@ pub(crate) struct Plan<'r> {
     pub(crate) visit: Option<Box<Visit>>,
 }
 
+impl<'r> Plan<'r> {
+    /// A request of the proxy's own: without the limits and retries of a rule, and of no session.
+    pub(crate) fn own((service, port): (ObjectName, u16), grpc: bool, scope: &'r Scope) -> Self {
+        let timeouts = Timeouts::default();
+        Self { service, known: None, port, timeouts, retry: None, grpc, scope, visit: None }
+    }
+}
+
 /// One endpoint, chosen for one try.
 pub(crate) struct Chosen {
     pub(crate) upstream: Upstream,

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use mesh_model::backend::Target;
 use mesh_model::filter::{Filter, Mirror};
-use mesh_model::route::Timeouts;
 use mesh_model::{ObjectName, ResourceKey};
 
 use super::forward::{Plan, choose, within};
@@ -101,8 +100,7 @@ async fn send<C: Connect>(
     (service, port, scope): (ObjectName, u16, Scope),
     body: Body,
 ) -> Result<(), Error> {
-    let (timeouts, grpc) = (Timeouts::default(), shape.grpc);
-    let plan = Plan { service, port, timeouts, retry: None, grpc, scope: &scope, visit: None, known: None };
+    let plan = Plan::own((service, port), shape.grpc, &scope);
     let mesh = stack.mesh.current();
     let mut chosen = choose(&stack, &mesh, &plan, &shape, &[])?;
     drop(mesh);
