@@ -5,6 +5,7 @@
 pub(crate) mod authorization;
 pub(crate) mod exchange;
 pub mod forward;
+pub(crate) mod limits;
 pub mod mirror;
 pub mod retry;
 

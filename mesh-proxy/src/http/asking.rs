@@ -11,7 +11,7 @@ use super::connection::Line;
 use super::error::Error;
 use super::record::Record;
 use crate::layers::authorization::{Outcome, Question, ask};
-use crate::layers::forward::within;
+use crate::layers::limits::within;
 use crate::upstream::Connect;
 
 /// The services that were asked about one request.

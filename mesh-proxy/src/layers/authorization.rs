@@ -13,7 +13,8 @@ use mesh_model::backend::Target;
 use mesh_model::filter::{AuthProtocol, ExternalAuth};
 
 use super::exchange::exchange;
-use super::forward::{Plan, within};
+use super::forward::Plan;
+use super::limits::within;
 use crate::http::body::{Body, Unread};
 use crate::http::call::Call;
 use crate::http::{Downstream, Error, Stack};

@@ -1,10 +1,8 @@
 //! Sends a request to an endpoint of its service, within its time limits and as often as its retries allow.
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -13,10 +11,11 @@ use mesh_model::backend::Endpoint;
 use mesh_model::route::{Retry, Timeouts};
 use mesh_model::{AppProtocol, Mesh, ObjectName, RetryBudget, Service, Transport};
 
+use super::limits::{grpc_timeout, shorter, within};
 use super::retry::{Next, Policy};
 use super::session::Visit;
 use crate::http::body::{Answered, Body, Replay, Tail};
-use crate::http::call::{Agreed, Call, Head, Reply, Shape};
+use crate::http::call::{Agreed, Call, Reply, Shape};
 use crate::http::record::Record;
 use crate::http::{Error, Stack, names};
 use crate::pool::{GiveBack, Lease, SendError};
@@ -363,41 +362,4 @@ fn upstream(mesh: &Mesh, plan: &Plan<'_>, endpoint: &Endpoint, http2: bool) -> U
         },
     };
     Upstream { address: endpoint.address, security, speaks }
-}
-
-/// Runs a future within a limit, if there is one. It takes the future by reference: by value, it would be
-/// stored twice.
-pub(crate) async fn within<T>(
-    limit: Option<Duration>,
-    future: Pin<&mut impl Future<Output = Result<T, Error>>>,
-) -> Result<T, Error> {
-    match limit {
-        None => future.await,
-        // The timer has a place of its own: most requests have none, and every future around it would grow.
-        Some(limit) => Box::pin(tokio::time::timeout(limit, future)).await.unwrap_or(Err(Error::Timeout)),
-    }
-}
-
-fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (one, other) => one.or(other),
-    }
-}
-
-/// The deadline of a gRPC call: at most eight digits and a unit (gRPC over HTTP/2, `Timeout`).
-fn grpc_timeout(head: &Head) -> Option<Duration> {
-    let text = head.headers.get(&crate::http::names::GRPC_TIMEOUT)?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let valid = (1..=8).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
-    let amount: u64 = if valid { digits.parse().ok()? } else { return None };
-    Some(match unit {
-        "H" => Duration::from_secs(amount * 3600),
-        "M" => Duration::from_secs(amount * 60),
-        "S" => Duration::from_secs(amount),
-        "m" => Duration::from_millis(amount),
-        "u" => Duration::from_micros(amount),
-        "n" => Duration::from_nanos(amount),
-        _ => return None,
-    })
 }

@@ -12,7 +12,8 @@ use mesh_model::backend::Target;
 use mesh_model::filter::{Filter, Mirror};
 use mesh_model::{ObjectName, ResourceKey};
 
-use super::forward::{Plan, choose, within};
+use super::forward::{Plan, choose};
+use super::limits::within;
 use crate::http::body::{Body, tee};
 use crate::http::call::{Call, Head, Shape};
 use crate::http::{Error, Stack};

@@ -6,6 +6,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use mesh_model::tls::PrivateKey;
 use mesh_model::{
     AppProtocol, Certificate, Kind, ListenerProtocol, ListenerTls, Resource, ResourceKey, RouteKind,
@@ -13,11 +19,10 @@ use mesh_model::{
 };
 use mesh_proxy::proxy::ProxyHandle;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::requests::application;
 use super::world::*;
 
 /// Cases of h2spec 2.2.1 with `--strict`.
@@ -78,6 +83,23 @@ fn complaints(cases: &[Case], expected: &[(&str, &str)]) -> Vec<String> {
         complaints.push(format!("{} cases ran, not {CASES}", cases.len()));
     }
     complaints
+}
+
+/// An application that answers when it has the whole request: an earlier answer ends the stream before the frames
+/// that a case is about have come, and such frames a server is to ignore (RFC 9113, section 5.1).
+async fn application() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service_fn(|request: Request<Incoming>| async move {
+                request.into_body().collect().await?;
+                Ok::<_, hyper::Error>(Response::new("the whole request has come\n".repeat(8)))
+            });
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
 }
 
 /// A gateway with a listener of each kind in front of an application of HTTP/1.1.
