@@ -19,7 +19,7 @@ use mesh_xds::native::changes;
 use mesh_xds::server::{AdsService, ServerConfig};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::world::*;
@@ -65,9 +65,7 @@ async fn controller(world: &World, key: TokenKey) -> (SocketAddr, tokio::task::J
     let tokens = LocalTokenAttestor::new(key, SystemClock::shared());
     let attestors = Attestors::new([Arc::new(tokens) as Arc<_>, Arc::new(PeerSvidAttestor) as Arc<_>]);
     let certificates = CertificateService::new(Arc::clone(&world.authority), attestors);
-    let listener = mesh_rt::net::listen_tcp(LOCALHOST.parse().expect("address"), false).expect("a port");
-    let listener = TcpListener::from_std(listener).expect("a runtime");
-    let address = listener.local_addr().expect("bound");
+    let (listener, address) = listening();
     let config = server_config(&world.identity("controller"), ClientAuth::Optional, &[ALPN]);
     let connections = incoming(listener, config.expect("a configuration"));
     let router = AdsService::transport().add_service(ads).add_service(certificates);

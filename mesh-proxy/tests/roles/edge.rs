@@ -70,9 +70,7 @@ async fn tls_server(host: &str, greeting: &'static str) -> (SocketAddr, Certific
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![der.clone()], key);
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config.expect("a configuration")));
-    let listener = mesh_rt::net::listen_tcp(LOCALHOST.parse().expect("address"), false).expect("a port");
-    let listener = tokio::net::TcpListener::from_std(listener).expect("a runtime");
-    let address = listener.local_addr().expect("bound");
+    let (listener, address) = listening();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let acceptor = acceptor.clone();

@@ -19,7 +19,7 @@ use mesh_model::{
 };
 use mesh_proxy::proxy::ProxyHandle;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
@@ -88,8 +88,7 @@ fn complaints(cases: &[Case], expected: &[(&str, &str)]) -> Vec<String> {
 /// An application that answers when it has the whole request: an earlier answer ends the stream before the frames
 /// that a case is about have come, and such frames a server is to ignore (RFC 9113, section 5.1).
 async fn application() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-    let address = listener.local_addr().expect("bound");
+    let (listener, address) = listening();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let service = service_fn(|request: Request<Incoming>| async move {

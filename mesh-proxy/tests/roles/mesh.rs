@@ -31,9 +31,7 @@ async fn an_endpoint_that_vanishes_while_it_is_connected_to_is_not_waited_for() 
     let world = World::new();
     let (_server, alive) = world.sidecar("cart", echo("hi ").await, AppProtocol::Tcp);
     // It takes connections and says nothing.
-    let silent = mesh_rt::net::listen_tcp(([127, 0, 0, 1], 0).into(), false).expect("a port");
-    let silent = tokio::net::TcpListener::from_std(silent).expect("a listener");
-    let silent_at = silent.local_addr().expect("an address");
+    let (silent, silent_at) = listening();
     let id = Some(world.id("cart"));
     world.set([endpoints("cart", [(silent_at, id.clone())])]);
     let (_client, dial) = world.client("web", "cart");

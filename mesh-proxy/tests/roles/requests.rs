@@ -11,7 +11,7 @@ use mesh_model::{
     RouteKind, Transport,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -20,9 +20,7 @@ use super::world::*;
 
 /// An HTTP/1.1 application that answers with the head it received.
 pub(super) async fn application() -> SocketAddr {
-    let listener = mesh_rt::net::listen_tcp(LOCALHOST.parse().expect("address"), false).expect("a port");
-    let listener = TcpListener::from_std(listener).expect("a runtime");
-    let address = listener.local_addr().expect("bound");
+    let (listener, address) = listening();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(answer_all(stream));
@@ -233,9 +231,7 @@ async fn a_gateway_shows_its_own_certificate_to_backends_that_ask_for_one() {
 /// A proxy of the mesh that answers every request with success, its own mark included or not.
 async fn agreeing(world: &World, mark: bool) -> SocketAddr {
     let tls = server_config(&world.identity("cart"), ClientAuth::Required, &[b"mesh-h2/1"]).expect("valid");
-    let listener = mesh_rt::net::listen_tcp(LOCALHOST.parse().expect("address"), false).expect("a port");
-    let listener = TcpListener::from_std(listener).expect("a runtime");
-    let address = listener.local_addr().expect("bound");
+    let (listener, address) = listening();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&tls));
@@ -317,9 +313,7 @@ async fn tls_application_for(made: &Made, client: Option<&Made>) -> SocketAddr {
     };
     let config = config.with_single_cert(vec![made.cert.der().clone()], key).expect("a configuration");
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let listener = mesh_rt::net::listen_tcp(LOCALHOST.parse().expect("address"), false).expect("a port");
-    let listener = TcpListener::from_std(listener).expect("a runtime");
-    let address = listener.local_addr().expect("bound");
+    let (listener, address) = listening();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let acceptor = acceptor.clone();

@@ -11,7 +11,7 @@ use mesh_proxy::proxy::{ListenerId, Proxy, ProxyHandle};
 use mesh_proxy::role::inbound::Plaintext;
 use mesh_rt::SystemClock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::world::*;
@@ -123,9 +123,7 @@ impl Seen {
 
 /// An application that answers every end of a head, and remembers all it was sent.
 async fn recorder() -> (SocketAddr, Seen) {
-    let listener = mesh_rt::net::listen_tcp(LOCALHOST.parse().expect("address"), false).expect("a port");
-    let listener = TcpListener::from_std(listener).expect("a runtime");
-    let address = listener.local_addr().expect("bound");
+    let (listener, address) = listening();
     let seen = Seen::default();
     let told = seen.clone();
     tokio::spawn(async move {

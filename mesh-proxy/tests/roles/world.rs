@@ -217,11 +217,17 @@ pub(crate) fn route(object: &str, kind: RouteKind, on: &Listener, backends: &[(&
     }))
 }
 
-/// An application that greets, then sends back what it gets until the client's end, then says goodbye.
-pub(crate) async fn echo(greeting: &'static str) -> SocketAddr {
+/// A free port of this machine, and where it is.
+pub(crate) fn listening() -> (TcpListener, SocketAddr) {
     let listener = mesh_rt::net::listen_tcp(LOCALHOST.parse().expect("address"), false).expect("a port");
     let listener = TcpListener::from_std(listener).expect("a runtime");
     let address = listener.local_addr().expect("bound");
+    (listener, address)
+}
+
+/// An application that greets, then sends back what it gets until the client's end, then says goodbye.
+pub(crate) async fn echo(greeting: &'static str) -> SocketAddr {
+    let (listener, address) = listening();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
