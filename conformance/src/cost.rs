@@ -1,5 +1,5 @@
 //! What the proxies of two pods cost while one asks the other at a steady rate: processor time and memory, as the kernel
-//! counts them. With release images; a figure, not a test.
+//! and the kubelet count them. With release images; a figure, not a test.
 
 use std::fs::read_to_string;
 use std::net::SocketAddr;
@@ -58,11 +58,11 @@ fn measure(pair: &Pair<'_>, rate: u32, seconds: u32) -> anyhow::Result<()> {
     for proxy in after {
         let Some(earlier) = before.iter().find(|earlier| earlier.id == proxy.id) else { continue };
         let cores = (proxy.ticks - earlier.ticks) / TICKS / took;
-        let Proxy { name, resident, own, .. } = proxy;
+        let Proxy { name, resident, own, used, .. } = proxy;
         // Others had nothing to do.
         if cores > 0.005 {
             say(&format!(
-                "{name}: {cores:.3} of a core, {resident:.1} MB resident, {own:.1} MB of that its own"
+                "{name}: {cores:.3} of a core, {resident:.1} MB resident, {own:.1} MB of that its own; its container uses {used:.1} MB"
             ));
         }
     }
@@ -78,6 +78,9 @@ struct Proxy {
     /// Resident memory, and what of it is not pages of a file, in MB.
     resident: f64,
     own: f64,
+    /// Its container's working set, in MB: what `kubectl top` shows. Pages of a file that others use too count once, for
+    /// whoever read them first.
+    used: f64,
 }
 
 fn proxies() -> anyhow::Result<Vec<Proxy>> {
@@ -100,5 +103,26 @@ fn proxy(id: u32) -> Option<Proxy> {
         let line = status.lines().find_map(|line| line.strip_prefix(key))?;
         Some(line.split_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
     };
-    Some(Proxy { id, name, ticks, resident: megabytes("VmRSS:")?, own: megabytes("RssAnon:")? })
+    let (resident, own) = (megabytes("VmRSS:")?, megabytes("RssAnon:")?);
+    Some(Proxy { id, name, ticks, resident, own, used: working_set(id)? })
+}
+
+/// What is charged to the control group of a process but pages of files that nobody has used lately, as the kubelet
+/// counts; by either version of control groups.
+fn working_set(id: u32) -> Option<f64> {
+    let groups = read_to_string(format!("/proc/{id}/cgroup")).ok()?;
+    let of = |controller: &str| {
+        let mut lines = groups.lines().map(|line| line.splitn(3, ':').skip(1));
+        lines.find_map(|mut line| (line.next()? == controller).then_some(line.next()?.to_owned()))
+    };
+    let (folder, usage, idle) = match of("memory") {
+        Some(path) => {
+            (format!("/sys/fs/cgroup/memory{path}"), "memory.usage_in_bytes", "total_inactive_file")
+        }
+        None => (format!("/sys/fs/cgroup{}", of("")?), "memory.current", "inactive_file"),
+    };
+    let usage: f64 = read_to_string(format!("{folder}/{usage}")).ok()?.trim().parse().ok()?;
+    let stat = read_to_string(format!("{folder}/memory.stat")).ok()?;
+    let idle = stat.lines().find_map(|line| line.strip_prefix(idle)?.trim().parse::<f64>().ok())?;
+    Some((usage - idle) / f64::from(1 << 20))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
+use super::experimental;
 use super::scene::{Scene, route};
 use crate::clock::Stopwatch;
 use crate::say;
@@ -30,25 +31,39 @@ spec:
   - {name: udp, port: 9001, protocol: UDP}
 ";
 
+const STANDARD: &str = "gateway.networking.k8s.io/v1";
+const EXPERIMENTAL: &str = "gateway.networking.x-k8s.io/v1alpha1";
+
 /// A wrong object, and where its status must say what.
 struct Wrong {
-    /// As kubectl names it.
-    object: &'static str,
-    manifest: &'static str,
+    kind: &'static str,
+    version: &'static str,
+    spec: &'static str,
     /// Conditions of the status, as a JSON pointer.
     conditions: &'static str,
     condition: &'static str,
     reason: &'static str,
 }
 
+impl Wrong {
+    /// As kubectl names it.
+    fn object(&self) -> String {
+        format!("{}/wrong", self.kind.to_lowercase())
+    }
+
+    fn manifest(&self) -> String {
+        let Self { kind, version, spec, .. } = self;
+        format!(
+            "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: wrong, namespace: trial}}\nspec:{spec}"
+        )
+    }
+}
+
 const WRONG: &[Wrong] = &[
     Wrong {
-        object: "httproute/wrong",
-        manifest: "
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: wrong, namespace: trial}
-spec:
+        kind: "HTTPRoute",
+        version: STANDARD,
+        spec: "
   parentRefs: [{name: edge, sectionName: http}]
   rules:
   - matches: [{path: {value: /wrong}}]
@@ -61,12 +76,9 @@ spec:
         reason: "BackendNotFound",
     },
     Wrong {
-        object: "grpcroute/wrong",
-        manifest: "
-apiVersion: gateway.networking.k8s.io/v1
-kind: GRPCRoute
-metadata: {name: wrong, namespace: trial}
-spec:
+        kind: "GRPCRoute",
+        version: STANDARD,
+        spec: "
   parentRefs: [{name: edge, sectionName: http}]
   hostnames: [grpc.test]
   rules: [{backendRefs: [{name: nobody, port: 80, namespace: default}]}]
@@ -76,12 +88,9 @@ spec:
         reason: "RefNotPermitted",
     },
     Wrong {
-        object: "tlsroute/wrong",
-        manifest: "
-apiVersion: gateway.networking.k8s.io/v1
-kind: TLSRoute
-metadata: {name: wrong, namespace: trial}
-spec:
+        kind: "TLSRoute",
+        version: STANDARD,
+        spec: "
   parentRefs: [{name: edge, sectionName: http}]
   hostnames: [tls.test]
   rules: [{backendRefs: [{name: nobody, port: 443}]}]
@@ -91,12 +100,9 @@ spec:
         reason: "NotAllowedByListeners",
     },
     Wrong {
-        object: "tcproute/wrong",
-        manifest: "
-apiVersion: gateway.networking.k8s.io/v1
-kind: TCPRoute
-metadata: {name: wrong, namespace: trial}
-spec:
+        kind: "TCPRoute",
+        version: STANDARD,
+        spec: "
   parentRefs: [{name: edge, sectionName: tcp}]
   rules: [{backendRefs: [{name: edge, port: 80, kind: Gateway, group: gateway.networking.k8s.io}]}]
 ",
@@ -105,12 +111,9 @@ spec:
         reason: "InvalidKind",
     },
     Wrong {
-        object: "udproute/wrong",
-        manifest: "
-apiVersion: gateway.networking.k8s.io/v1
-kind: UDPRoute
-metadata: {name: wrong, namespace: trial}
-spec:
+        kind: "UDPRoute",
+        version: STANDARD,
+        spec: "
   parentRefs: [{name: edge, sectionName: nowhere}]
   rules: [{backendRefs: [{name: nobody, port: 53}]}]
 ",
@@ -119,12 +122,9 @@ spec:
         reason: "NoMatchingParent",
     },
     Wrong {
-        object: "gateway/wrong",
-        manifest: "
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: wrong, namespace: trial}
-spec:
+        kind: "Gateway",
+        version: STANDARD,
+        spec: "
   gatewayClassName: mesh
   infrastructure: {parametersRef: {group: mesh.io, kind: Nothing, name: nothing}}
   listeners: [{name: http, port: 80, protocol: HTTP}]
@@ -134,12 +134,9 @@ spec:
         reason: "InvalidParameters",
     },
     Wrong {
-        object: "listenerset/wrong",
-        manifest: "
-apiVersion: gateway.networking.k8s.io/v1
-kind: ListenerSet
-metadata: {name: wrong, namespace: trial}
-spec:
+        kind: "ListenerSet",
+        version: STANDARD,
+        spec: "
   parentRef: {name: edge}
   listeners:
   - {name: clash, port: 9000, protocol: TCP}
@@ -150,18 +147,41 @@ spec:
         reason: "",
     },
     Wrong {
-        object: "backendtlspolicy/wrong",
-        manifest: "
-apiVersion: gateway.networking.k8s.io/v1
-kind: BackendTLSPolicy
-metadata: {name: wrong, namespace: trial}
-spec:
+        kind: "BackendTLSPolicy",
+        version: STANDARD,
+        spec: "
   targetRefs: [{group: \"\", kind: Service, name: other}]
   validation: {hostname: web.test, caCertificateRefs: [{group: \"\", kind: ConfigMap, name: nobody}]}
 ",
         conditions: "/status/ancestors/0/conditions",
         condition: "ResolvedRefs",
         reason: "InvalidCACertificateRef",
+    },
+];
+
+/// The same of kinds that only the experimental definitions have.
+const WRONG_EXPERIMENTS: &[Wrong] = &[
+    Wrong {
+        kind: "XBackendTrafficPolicy",
+        version: EXPERIMENTAL,
+        spec: "
+  targetRefs: [{group: \"\", kind: Service, name: nobody}]
+  retryConstraint: {budget: {percent: 20, interval: 10s}}
+",
+        conditions: "/status/ancestors/0/conditions",
+        condition: "Accepted",
+        reason: "TargetNotFound",
+    },
+    Wrong {
+        kind: "XTelemetryPolicy",
+        version: EXPERIMENTAL,
+        spec: "
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]
+  tracing: {mode: Enabled, provider: {backendRef: {name: nobody, port: 4317}}}
+",
+        conditions: "/status/ancestors/0/conditions",
+        condition: "ResolvedRefs",
+        reason: "BackendNotFound",
     },
 ];
 
@@ -186,14 +206,16 @@ pub(super) fn of_every_kind(scene: &Scene<'_>) -> anyhow::Result<()> {
         )
     })?;
     told("a listener", since.elapsed());
-    for wrong in WRONG {
-        scene.apply(wrong.manifest)?;
+    let experiments = if experimental::are_there(scene.place)? { WRONG_EXPERIMENTS } else { &[] };
+    for wrong in WRONG.iter().chain(experiments) {
+        let object = wrong.object();
+        scene.apply(&wrong.manifest())?;
         let since = Stopwatch::start();
-        wait_for(&format!("{} is told", wrong.object), SOON, || {
-            says(scene, wrong.object, wrong.conditions, (wrong.condition, wrong.reason))
+        wait_for(&format!("{object} is told"), SOON, || {
+            says(scene, &object, wrong.conditions, (wrong.condition, wrong.reason))
         })?;
-        told(wrong.object, since.elapsed());
-        beside(scene).with_context(|| format!("beside {}", wrong.object))?;
+        told(&object, since.elapsed());
+        beside(scene).with_context(|| format!("beside {object}"))?;
     }
     scene.answers(80, "/right", 307)?;
     scene.answers(80, "/wrong", 500)?;
