@@ -10,8 +10,10 @@ use crate::config::Config;
 use crate::images::{self, Profile};
 use crate::step::wait_for;
 
-const NAMESPACE: &str = "--namespace=service-mesh-system";
-const CONTROLLER: &str = "deployment/service-mesh-controller";
+/// Where it is.
+pub(crate) const NAMESPACE: &str = "--namespace=service-mesh-system";
+/// As kubectl names it.
+pub(crate) const CONTROLLER: &str = "deployment/service-mesh-controller";
 const SELECTOR: &str = "--selector=app.kubernetes.io/name=service-mesh-controller";
 /// How long controllers may take to end or to become ready.
 const SCALED: Duration = Duration::from_secs(120);

@@ -9,7 +9,7 @@ use crate::arguments::Arguments;
 use crate::clock::{Stopwatch, pause};
 use crate::cluster::{self, Channel, Families, Place, kubectl};
 use crate::config::Config;
-use crate::controller::{self, Names};
+use crate::controller::{self, CONTROLLER, NAMESPACE, Names};
 use crate::images::Profile;
 use crate::pair::{Pair, ended};
 use crate::say;
@@ -17,8 +17,6 @@ use crate::step::wait_for;
 
 pub(crate) const OPTIONS: &[&str] = &["life", "away"];
 
-const NAMESPACE: &str = "--namespace=service-mesh-system";
-const CONTROLLER: &str = "deployment/service-mesh-controller";
 /// The life of a leaf in seconds, unless said. The authority is away for half of it.
 const USUAL: u64 = 60;
 /// How long a controller takes to end and begin, about.

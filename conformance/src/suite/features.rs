@@ -11,14 +11,11 @@ use super::{Run, play};
 use crate::arguments::Arguments;
 use crate::cluster::{Place, kubectl};
 use crate::config::Config;
-use crate::controller::Names;
+use crate::controller::{CONTROLLER, NAMESPACE, Names};
 use crate::{golang, say};
 
 /// Options of the task.
 pub(crate) const OPTIONS: &[&str] = &["name", "only"];
-
-const NAMESPACE: &str = "--namespace=service-mesh-system";
-const CONTROLLER: &str = "deployment/service-mesh-controller";
 
 /// A test that waits for what does not come need not wait as long as one that will pass.
 const IMPATIENT: &str = "MaxTimeToConsistency:10;GatewayMustHaveAddress:20;GatewayMustHaveCondition:20;\

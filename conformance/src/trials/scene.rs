@@ -14,7 +14,7 @@ use crate::step::{in_url, output, wait_for};
 /// The namespace; it is made and removed by each trial.
 pub(super) const NAMESPACE: &str = "--namespace=trial";
 /// Where the control plane is.
-pub(super) const SYSTEM: &str = "--namespace=service-mesh-system";
+pub(super) use crate::controller::NAMESPACE as SYSTEM;
 /// How long anything may take. Most of it is the start of a pod on a busy machine.
 pub(super) const LIMIT: Duration = Duration::from_secs(120);
 
