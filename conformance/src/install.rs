@@ -216,6 +216,7 @@ impl Scene<'_> {
 
     fn removed(&self) -> anyhow::Result<()> {
         self.expect(&["uninstall"], false, "default/front")?;
+        self.left_alone()?;
         kubectl(self.place, &["delete", "--namespace=default", "gateway/front", "--timeout=30s"])?;
         wait_for("the end of the gateway's pods", HEARD, || {
             let left = kubectl(
@@ -228,6 +229,16 @@ impl Scene<'_> {
         self.expect(&["uninstall", "--crds"], true, "Deployment service-mesh-controller deleted")?;
         self.expect(&["uninstall"], true, "")?;
         self.gone()
+    }
+
+    /// Removes the controller from under a gateway, whose proxies stay, and brings it back.
+    fn left_alone(&self) -> anyhow::Result<()> {
+        self.expect(&["uninstall", "--leave-gateways"], true, "GatewayClass mesh deleted")?;
+        self.gone()?;
+        let classes = kubectl(self.place, &["get", "gatewayclasses", "--output=name"])?;
+        ensure!(classes.is_empty(), "a class waits for its gateways: {classes}");
+        kubectl(self.place, &["get", "--namespace=default", "deployment/front-mesh"])?;
+        self.expect(&["install"], true, "is ready").map(drop)
     }
 
     /// Waits until the namespace is gone.

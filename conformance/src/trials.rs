@@ -40,6 +40,7 @@ const TRIALS: &[(&str, Trial)] = &[
     ("replicas, node ports and load balancers", gateways::exposure),
     ("proxies in the network of their node", gateways::host_network),
     ("a gateway that another controller takes over", gateways::taken_over),
+    ("a class that is deleted while it is used", gateways::class_in_use),
     ("experimental: sessions", experimental::sessions),
     ("experimental: routes that name no gateway", experimental::default_gateways),
     ("experimental: addresses for the cluster alone", experimental::routability),

@@ -5,6 +5,7 @@
 
 mod admission;
 mod apply;
+mod classes;
 mod client;
 mod definitions;
 mod discovery;

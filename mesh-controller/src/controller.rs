@@ -48,6 +48,13 @@ pub struct View {
     pub sequence: u64,
 }
 
+impl View {
+    /// What was touched since a revision, which becomes the present one; `None` when it is not known.
+    pub fn touched_since(&self, seen: &mut Option<u64>) -> Option<Batch> {
+        seen.replace(self.touched.revision()).and_then(|seen| self.touched.since(seen))
+    }
+}
+
 /// The core. It belongs to one task; others watch its [`View`] and subscribe to its cache.
 pub struct Controller {
     translator: Translator,

@@ -63,19 +63,32 @@ pub fn cluster_rules() -> Vec<Json> {
     ));
     rules.extend(reads());
     rules.extend(statuses());
-    rules.push(Rule::new(
-        "each gateway is a Deployment of proxies, which is removed with it; its status says whether it is up",
-        "apps",
-        &["deployments"],
-        &["create", "delete", "get", "list", "patch", "update", "watch"],
-    ));
-    rules.push(Rule::new(
-        "with a Service and an account, and its configuration and the roots of trust in ConfigMaps",
-        "",
-        &["configmaps", "serviceaccounts", "services"],
-        APPLY,
-    ));
+    rules.extend(gateways());
     rules.iter().map(Rule::json).collect()
+}
+
+/// What gateways need.
+fn gateways() -> [Rule; 3] {
+    [
+        Rule::new(
+            "a class that gateways use is marked, so that it is not deleted under them",
+            "gateway.networking.k8s.io",
+            &["gatewayclasses"],
+            &["patch"],
+        ),
+        Rule::new(
+            "each gateway is a Deployment of proxies, which is removed with it; its status says whether it is up",
+            "apps",
+            &["deployments"],
+            &["create", "delete", "get", "list", "patch", "update", "watch"],
+        ),
+        Rule::new(
+            "with a Service and an account, and its configuration and the roots of trust in ConfigMaps",
+            "",
+            &["configmaps", "serviceaccounts", "services"],
+            APPLY,
+        ),
+    ]
 }
 
 /// Permissions in the controller's own namespace.

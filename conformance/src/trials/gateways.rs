@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 
 use super::scene::{LIMIT, Scene, route};
 use crate::cluster::{NODE, kubectl};
-use crate::step::wait_for;
+use crate::step::{in_url, wait_for};
 
 /// Listeners at 80 and 10080, which would meet without privileges, in either order of their coming.
 pub(super) fn ports(scene: &Scene<'_>) -> anyhow::Result<()> {
@@ -173,4 +173,44 @@ metadata: {name: theirs, namespace: trial, labels: {app.kubernetes.io/managed-by
     let class = ["delete", "gatewayclass", "trial-others", "--ignore-not-found"];
     let cleared = kubectl(scene.place, &class).map(drop);
     gone.and(cleared)
+}
+
+/// A class that is deleted under its gateway: both stay and are served, changes too, and the class goes with the gateway.
+pub(super) fn class_in_use(scene: &Scene<'_>) -> anyhow::Result<()> {
+    let objects = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: trial-leaving}
+spec: {controllerName: mesh.io/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: leaving, namespace: trial}
+spec:
+  gatewayClassName: trial-leaving
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+";
+    scene.apply(objects)?;
+    let tried = deleted_under_its_gateway(scene);
+    scene.kubectl(&["delete", "gateway", "leaving", "--ignore-not-found"])?;
+    let gone = ["delete", "gatewayclass", "trial-leaving", "--ignore-not-found", "--timeout=30s"];
+    tried.and(kubectl(scene.place, &gone).map(drop))
+}
+
+fn deleted_under_its_gateway(scene: &Scene<'_>) -> anyhow::Result<()> {
+    let answers = |path: &str, status: u16| {
+        scene.apply(&route(&path[1..], "http", path, status).replace("name: edge", "name: leaving"))?;
+        let url = format!("http://{}{path}", in_url(&scene.address_of("leaving")?));
+        wait_for(&format!("{url} answers {status}"), LIMIT, || scene.answers_now(&url, status, &[]))
+    };
+    scene.is_programmed("leaving")?;
+    answers("/before", 301)?;
+    kubectl(scene.place, &["delete", "gatewayclass", "trial-leaving", "--wait=false"])?;
+    let field = "-o=jsonpath={.metadata.deletionTimestamp}";
+    let since = kubectl(scene.place, &["get", "gatewayclass", "trial-leaving", field])?;
+    ensure!(!since.is_empty(), "the class is not being deleted");
+    answers("/after", 302)?;
+    answers("/before", 301)?;
+    scene.kubectl(&["delete", "gateway", "leaving"])?;
+    kubectl(scene.place, &["wait", "--for=delete", "gatewayclass/trial-leaving", "--timeout=30s"]).map(drop)
 }

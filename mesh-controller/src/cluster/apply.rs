@@ -126,8 +126,7 @@ fn settings(access: &Access) -> Option<Provisioning> {
 impl Applier {
     /// Whether something was touched that gateways are made from.
     fn is_asked(&mut self) -> bool {
-        let view = self.access.view.borrow();
-        let touched = self.seen.replace(view.touched.revision()).and_then(|seen| view.touched.since(seen));
+        let touched = self.access.view.borrow().touched_since(&mut self.seen);
         touched.is_none_or(|touched| {
             touched.listeners
                 || touched.has(&[

@@ -144,6 +144,11 @@ impl Api {
         self.call(Method::PATCH, &path, Some(("application/apply-patch+yaml", object))).await
     }
 
+    /// Changes some fields (RFC 7396); a `resourceVersion` among them fences the write.
+    pub(crate) async fn merge(&self, path: &str, change: &Value) -> Result<Value, CallError> {
+        self.call(Method::PATCH, path, Some(("application/merge-patch+json", change))).await
+    }
+
     /// Removes an object.
     pub(crate) async fn delete(&self, path: &str) -> Result<Value, CallError> {
         self.call(Method::DELETE, path, None).await

@@ -48,8 +48,7 @@ pub(super) async fn keep(mut access: Access, authority: Arc<Authority>) {
 
 /// Whether something was touched that decides where the roots should be.
 fn is_asked(access: &Access, seen: &mut Option<u64>) -> bool {
-    let view = access.view.borrow();
-    let touched = seen.replace(view.touched.revision()).and_then(|seen| view.touched.since(seen));
+    let touched = access.view.borrow().touched_since(seen);
     let kinds = [ObjectKind::ConfigMap, ObjectKind::Gateway, ObjectKind::GatewayClass, ObjectKind::Namespace];
     touched.is_none_or(|touched| touched.workloads || touched.has(&kinds))
 }

@@ -28,7 +28,7 @@ use super::pods::Pods;
 use super::review::{Nodes, TokenReviewer};
 use super::source::Source;
 use super::vault::{SealingError, Vault, sealing_key};
-use super::{Access, ClusterConfig, apply, roots, status, webhook, xmesh};
+use super::{Access, ClusterConfig, apply, classes, roots, status, webhook, xmesh};
 use crate::controller::{Controller, View};
 use crate::inject::Injection;
 use crate::serve::{
@@ -188,6 +188,7 @@ impl Cluster {
             AbortOnDrop::spawn(look_after(Arc::clone(&authority), access.leading.clone())),
             AbortOnDrop::spawn(roots::keep(access.clone(), Arc::clone(&authority))),
             AbortOnDrop::spawn(apply::run(access.clone(), refused)),
+            AbortOnDrop::spawn(classes::keep(access.clone())),
             AbortOnDrop::spawn(xmesh::keep(access.clone(), settings(&access.config))),
             AbortOnDrop::spawn(webhook::keep(access.clone(), Arc::clone(&authority))),
             AbortOnDrop::spawn(admit(self.webhook, &access, &authority, &identity)?),

@@ -159,6 +159,14 @@ impl Api {
         self.call(Method::PATCH, &path, JSON, Some(("application/apply-patch+yaml", object))).await
     }
 
+    /// Changes some fields of an object (RFC 7396); a `resourceVersion` among them makes it the condition.
+    ///
+    /// # Errors
+    /// When the server does not answer, or not with success.
+    pub async fn merge(&self, path: &str, change: &Json) -> Result<Answer, CallError> {
+        self.call(Method::PATCH, path, JSON, Some(("application/merge-patch+json", change))).await
+    }
+
     /// Removes an object.
     ///
     /// # Errors

@@ -10,6 +10,10 @@ use crate::definitions::definitions;
 use crate::manifest::without_notes;
 use crate::render::{NAME, Rendered, nobody};
 
+/// What the controller puts on a class that gateways use.
+const IN_USE: &str = "gateway-exists-finalizer.gateway.networking.k8s.io";
+/// As often a change is made anew because somebody else was faster.
+const CONFLICTS: u32 = 5;
 /// How long a server may take to serve a new kind.
 const ESTABLISHED: Duration = Duration::from_secs(20);
 
@@ -104,8 +108,9 @@ pub async fn install(
     Ok(Left { classless, closed })
 }
 
-/// Removes what `install` made, in the opposite order. The namespace goes when it is the mesh's own, and with it
-/// what the controller kept there. Definitions go only when wanted, because every object of their kinds does too.
+/// Removes what `install` made: first the controller, so that the end of the class means nothing to gateways that are
+/// left, then the class, which nobody holds any more. The namespace goes when it is the mesh's own, and with it what the
+/// controller kept there. Definitions go only when wanted, because every object of their kinds does too.
 ///
 /// # Errors
 /// At the first object that cannot be removed.
@@ -115,8 +120,12 @@ pub async fn uninstall(
     with_definitions: bool,
     progress: Progress<'_>,
 ) -> Result<(), ClusterError> {
-    for object in rendered.class.iter().chain(rendered.objects.iter().rev()) {
+    for object in rendered.objects.iter().rev() {
         delete(api, object, progress).await?;
+    }
+    if let Some(class) = &rendered.class {
+        delete(api, class, progress).await?;
+        release(api, class).await?;
     }
     for definition in with_definitions.then(definitions).into_iter().flatten() {
         delete(api, &definition, progress).await?;
@@ -180,6 +189,31 @@ async fn delete(api: &Api, object: &Json, progress: Progress<'_>) -> Result<(), 
         Err(error) => return Err(error.into()),
     }
     Ok(())
+}
+
+/// Takes the controller's mark off a class that is being deleted, for there is no controller to do it.
+async fn release(api: &Api, class: &Json) -> Result<(), ClusterError> {
+    let path = path(class);
+    let mut conflicts = 0;
+    loop {
+        let Some(change) = api.find(&path).await?.as_ref().and_then(unmarked) else { return Ok(()) };
+        match api.merge(&path, &change).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.code() == Some(404) => return Ok(()),
+            // Somebody changed it meanwhile: look again.
+            Err(error) if error.code() == Some(409) && conflicts < CONFLICTS => conflicts += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The change that takes the mark off, of the very version that has it.
+fn unmarked(class: &Json) -> Option<Json> {
+    let metadata = &class["metadata"];
+    let marks = metadata["finalizers"].as_array()?;
+    let others: Vec<&Json> = marks.iter().filter(|mark| *mark != IN_USE).collect();
+    let change = json!({"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": others}});
+    (others.len() < marks.len()).then_some(change)
 }
 
 /// Waits until the controller's Deployment is available, telling how far it is whenever that changes.
@@ -285,6 +319,14 @@ mod tests {
             "/apis/security.mesh.io/v1beta1/namespaces/mesh/authorizationpolicies/default-deny",
         ];
         assert_eq!(paths, expected);
+    }
+
+    #[test]
+    fn a_class_loses_the_mark_of_the_controller_and_no_other() {
+        let class = |marks: Json| json!({"metadata": {"resourceVersion": "7", "finalizers": marks}});
+        assert_eq!(unmarked(&class(json!([IN_USE, "a/b"]))), Some(class(json!(["a/b"]))));
+        assert_eq!(unmarked(&class(json!(["a/b"]))), None);
+        assert_eq!(unmarked(&json!({"metadata": {"resourceVersion": "7"}})), None);
     }
 
     #[test]
