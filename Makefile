@@ -1,6 +1,6 @@
 # Names for calls of cargo and xtask; no logic lives here.
 
-.PHONY: test extra tidy setup bookinfo cluster-up cluster-down conformance
+.PHONY: test extra tidy setup release bookinfo cluster-up cluster-down conformance
 
 # All checks and tests, with totals. Installs what it needs.
 test:
@@ -17,6 +17,10 @@ tidy:
 # What the tests need beside Rust.
 setup:
 	cargo xtask setup
+
+# Our programs for other machines: optimised by a profile of their own work, and static.
+release:
+	cargo xtask release --profile
 
 # The sample application in a mesh on this machine.
 bookinfo:

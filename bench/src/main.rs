@@ -20,6 +20,7 @@ mod replaced;
 mod routes;
 mod served;
 mod start;
+mod train;
 
 const USAGE: &str = "usage: cargo run --release -p bench -- WHAT
 
@@ -37,6 +38,7 @@ const USAGE: &str = "usage: cargo run --release -p bench -- WHAT
   served KUBECONFIG N...  from a new HTTPRoute in a cluster to traffic, beside N other routes
   start PROXY CONFIG METRICS  from the start of a proxy to its readiness, without a controller; METRICS is the
                   address of CONFIG that tells it
+  train MESHCTL   the work that release builds are optimised for (cargo xtask release --profile)
   routes          route choice at 1 to 40,000 routes, and one insert at 40,000 routes of one host";
 
 fn main() -> ExitCode {
@@ -88,6 +90,7 @@ fn run(words: &[&str]) -> io::Result<()> {
             let metrics = metrics.parse().map_err(io::Error::other)?;
             start::run(&PathBuf::from(binary), &PathBuf::from(config), metrics)
         }
+        ["train", binary] => train::run(&PathBuf::from(binary)),
         _ => Err(io::Error::other(USAGE)),
     }
 }

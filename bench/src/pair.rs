@@ -15,9 +15,9 @@ use crate::{load, say};
 const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_secs(3);
 /// Requests a second of the second half, where waking up counts.
-const PACE: u32 = 1000;
+pub(crate) const PACE: u32 = 1000;
 /// Its connections.
-const FEW: usize = 10;
+pub(crate) const FEW: usize = 10;
 /// Files of the peers.
 const KEY: &str = "key.pem";
 const CERTIFICATE: &str = "cert.pem";
@@ -51,10 +51,10 @@ fn measure(binary: &Path, envoy: &Path, folder: &Path) -> io::Result<()> {
     let (second, second_at) = peers(envoy, folder, origin, "h2")?;
     let (relays, relays_at) = spawn_self(&["relays", &origin.to_string()], "0")?;
     let mut pairs = [
-        Pair::answering("ours", mesh.id(), at)?,
-        Pair::answering("Envoy, HTTP/1.1", first.0.id(), first_at)?,
-        Pair::answering("Envoy, HTTP/2", second.0.id(), second_at)?,
-        Pair::answering("blind relays", relays.0.id(), relays_at.port())?,
+        Pair::new("ours", mesh.id(), at),
+        Pair::new("Envoy, HTTP/1.1", first.0.id(), answering("Envoy", first_at)?),
+        Pair::new("Envoy, HTTP/2", second.0.id(), answering("Envoy", second_at)?),
+        Pair::new("blind relays", relays.0.id(), answering("relays", relays_at.port())?),
     ];
     say(&format!(
         "load {:?}, {ROUNDS} rounds of {ROUND:?}",
@@ -108,15 +108,16 @@ fn resident(pid: u32) -> io::Result<u64> {
     number.ok_or_else(|| io::Error::other("no VmRSS"))
 }
 
-/// A gateway, and the sidecar of a program that answers at once.
-fn ours(binary: &Path) -> io::Result<(LocalMesh, u16)> {
+/// A gateway, and the sidecar of a program that answers at once; and where it answers.
+pub(crate) fn ours(binary: &Path) -> io::Result<(LocalMesh, SocketAddr)> {
     let (listen, web) = (free_port()?, free_port()?);
     let this = std::env::current_exe()?.display().to_string();
     let web = WEB.replace("WEB", &web.to_string()).replace("BENCH", &this);
     let objects = format!("{}{web}", EDGE.replace("LISTEN", &listen.to_string()));
     let mut command = Command::new("taskset");
     command.args(["-c", "0"]).arg(binary).args(["up", "--capture", "ports"]);
-    Ok((LocalMesh::start("our-pair", command, &[("mesh.yaml", &objects)])?, listen))
+    let mesh = LocalMesh::start("our-pair", command, &[("mesh.yaml", &objects)])?;
+    Ok((mesh, answering("ours", listen)?))
 }
 
 /// Two listeners of one Envoy: the first speaks this protocol of ALPN over mutual TLS to the second, as sidecars do.
@@ -156,12 +157,15 @@ fn certify(folder: &Path) -> io::Result<()> {
 }
 
 impl Pair {
-    /// Waits until it answers.
-    fn answering(name: &'static str, pid: u32, port: u16) -> io::Result<Self> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        wait_for(name, || load::requests(address, 1, 1).is_ok())?;
-        Ok(Self { name, pid, address, full: Vec::new(), paced: Vec::new() })
+    const fn new(name: &'static str, pid: u32, address: SocketAddr) -> Self {
+        Self { name, pid, address, full: Vec::new(), paced: Vec::new() }
     }
+}
+
+/// Waits until a port answers.
+fn answering(name: &str, port: u16) -> io::Result<SocketAddr> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    wait_for(name, || load::requests(address, 1, 1).is_ok()).map(|()| address)
 }
 
 const WEB: &str = "\

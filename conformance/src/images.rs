@@ -184,21 +184,22 @@ fn packed(
 /// The whole workspace is selected, though only these programs are built, so that dependencies have the features that
 /// they have in the tests and are not compiled a second time.
 fn compile(config: &Config, profile: Profile) -> anyhow::Result<Vec<PathBuf>> {
-    let mut call = command(&config.cargo, &["build", "--locked", "--workspace"]);
-    for (program, _) in OURS {
-        call.args(["--bin", program]);
-    }
-    let folder = match profile {
-        Profile::Debug => config.target.join("debug"),
+    let programs = OURS.iter().map(|(program, _)| *program);
+    let (mut call, folder) = match profile {
+        Profile::Debug => {
+            let mut call = command(&config.cargo, &["build", "--locked", "--workspace"]);
+            call.args(programs.clone().flat_map(|program| ["--bin", program]));
+            (call, config.target.join("debug"))
+        }
         Profile::Release => {
-            let flags = format!("target.{TARGET}.rustflags=[\"-C\", \"target-feature=+crt-static\"]");
-            call.args(["--release", "--target", TARGET, "--config", &flags]);
-            config.target.join(TARGET).join("release")
+            let mut call = command(&config.cargo, &["xtask", "release"]);
+            call.args(programs.clone());
+            (call, config.target.join(TARGET).join("release"))
         }
     };
     call.current_dir(&config.root);
     succeed(call)?;
-    Ok(OURS.iter().map(|(program, _)| folder.join(program)).collect())
+    Ok(programs.map(|program| folder.join(program)).collect())
 }
 
 /// The files of the C library that a program names, at the places where the program looks for them.

@@ -6,6 +6,7 @@ mod bans;
 mod config;
 mod extra;
 mod fuzz;
+mod release;
 mod schemas;
 mod setup;
 mod step;
@@ -21,6 +22,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   setup    installs what the tests need: Debian packages (as root), PyPI packages, a Go module
   test     setup, formatting, tidy, clippy, all tests, the upstream suite in a cluster, totals
   conformance [OPTIONS]  setup, then every upstream test on both channels' definitions; writes the reports
+  release [--profile] [PROGRAM...]  our programs, optimised and static; by a profile where there is one
   fuzz     TARGET [SECONDS]: looks for inputs that break a parser
            --planted: shows that every target finds the bug planted in it
   extra    documentation, licences, fuzz targets, features alone, packages";
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let config = Config::read();
     let outcome = match arguments.first().map(String::as_str) {
         Some("extra") => extra::run(&config),
+        Some("release") => release::run(&config, &arguments[1..]),
         Some("schemas") => schemas::run(&config.root, &arguments[1..]),
         Some("fuzz") => fuzz(&config, &arguments[1..]),
         Some("setup") => setup::run(&config).map(drop),

@@ -53,7 +53,7 @@ pub(crate) struct Installed {
 pub(crate) fn run(config: &Config) -> anyhow::Result<Installed> {
     let mut missing = Vec::new();
     let mut note = |what: &str, error: anyhow::Error| missing.push(format!("{what}: {error:#}"));
-    if let Err(error) = debian() {
+    if let Err(error) = debian(PROGRAMS).and_then(|()| python_venv()) {
         note("Debian packages", error);
     }
     let python = python(config).map_err(|error| note("PyPI packages", error)).ok();
@@ -71,13 +71,21 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<Installed> {
     Ok(Installed { python })
 }
 
-fn debian() -> anyhow::Result<()> {
+/// Installs the packages of the programs that are not there; each program with the package that brings it.
+///
+/// # Errors
+/// When something is missing and cannot be installed.
+pub(crate) fn debian(programs: &[(&str, &str)]) -> anyhow::Result<()> {
     let folders: Vec<&Path> = FOLDERS.iter().map(Path::new).collect();
-    let absent = PROGRAMS.iter().filter(|(program, _)| !step::on_path(program, &folders));
-    let mut packages: Vec<&str> = absent.map(|(_, package)| *package).collect();
-    if !python_has_venv() {
-        packages.push("python3-venv");
-    }
+    let absent = programs.iter().filter(|(program, _)| !step::on_path(program, &folders));
+    install(&absent.map(|(_, package)| *package).collect::<Vec<_>>())
+}
+
+fn python_venv() -> anyhow::Result<()> {
+    if python_has_venv() { Ok(()) } else { install(&["python3-venv"]) }
+}
+
+fn install(packages: &[&str]) -> anyhow::Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
@@ -85,7 +93,7 @@ fn debian() -> anyhow::Result<()> {
         bail!("run as root: apt-get install {}", packages.join(" "));
     }
     step::succeed(apt(&["update", "-q"]))?;
-    step::succeed(apt(&[&["install", "-q", "-y", "--no-install-recommends"], packages.as_slice()].concat()))
+    step::succeed(apt(&[&["install", "-q", "-y", "--no-install-recommends"], packages].concat()))
 }
 
 fn apt(arguments: &[&str]) -> Command {
