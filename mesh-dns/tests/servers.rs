@@ -35,11 +35,20 @@ fn answer(asked: &[u8], flags: u8, code: u8) -> Vec<u8> {
     message
 }
 
+/// A port that is free for both: the system chooses it for datagrams, and a connection may have the same number.
+fn both() -> (UdpSocket, TcpListener) {
+    for _ in 0..20 {
+        let socket = mesh_rt::net::bind_udp("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        if let Ok(listener) = mesh_rt::net::listen_tcp(socket.local_addr().unwrap(), false) {
+            return (UdpSocket::from_std(socket).unwrap(), TcpListener::from_std(listener).unwrap());
+        }
+    }
+    panic!("no port is free for both");
+}
+
 async fn server(temper: Temper) -> SocketAddr {
-    let socket = mesh_rt::net::bind_udp("127.0.0.1:0".parse().unwrap(), false).unwrap();
-    let socket = UdpSocket::from_std(socket).unwrap();
+    let (socket, listener) = both();
     let address = socket.local_addr().unwrap();
-    let listener = TcpListener::from_std(mesh_rt::net::listen_tcp(address, false).unwrap()).unwrap();
     tokio::spawn(async move {
         let mut buffer = [0; 512];
         while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
