@@ -166,8 +166,8 @@ impl Pod {
         self.open.is_some()
     }
 
-    /// Lets plain text in no more, except where policies say so. Connections that wait to be accepted are not lost: the
-    /// socket stays the same.
+    /// Lets plain text in no more, except where policies say so, from the moment at which each worker hears of it, which
+    /// is not waited for. Connections that wait to be accepted are not lost: the socket stays the same.
     ///
     /// # Errors
     /// The listener cannot be changed; plain text still enters then.
