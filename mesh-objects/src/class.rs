@@ -3,6 +3,9 @@
 use super::meta::{Condition, Manifest};
 use super::shape::shapes;
 
+/// The finalizer of a class that gateways use (Gateway API v1.7.0, `GatewayClass`).
+pub const IN_USE: &str = "gateway-exists-finalizer.gateway.networking.k8s.io";
+
 /// Which controller serves a gateway.
 pub type GatewayClass = Manifest<GatewayClassSpec, GatewayClassStatus>;
 

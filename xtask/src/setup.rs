@@ -53,7 +53,11 @@ pub(crate) struct Installed {
 pub(crate) fn run(config: &Config) -> anyhow::Result<Installed> {
     let mut missing = Vec::new();
     let mut note = |what: &str, error: anyhow::Error| missing.push(format!("{what}: {error:#}"));
-    if let Err(error) = debian(PROGRAMS).and_then(|()| python_venv()) {
+    let mut packages = absent(PROGRAMS);
+    if !python_has_venv() {
+        packages.push("python3-venv");
+    }
+    if let Err(error) = install(&packages) {
         note("Debian packages", error);
     }
     let python = python(config).map_err(|error| note("PyPI packages", error)).ok();
@@ -76,13 +80,14 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<Installed> {
 /// # Errors
 /// When something is missing and cannot be installed.
 pub(crate) fn debian(programs: &[(&str, &str)]) -> anyhow::Result<()> {
-    let folders: Vec<&Path> = FOLDERS.iter().map(Path::new).collect();
-    let absent = programs.iter().filter(|(program, _)| !step::on_path(program, &folders));
-    install(&absent.map(|(_, package)| *package).collect::<Vec<_>>())
+    install(&absent(programs))
 }
 
-fn python_venv() -> anyhow::Result<()> {
-    if python_has_venv() { Ok(()) } else { install(&["python3-venv"]) }
+/// The packages of the programs that are not there.
+fn absent<'a>(programs: &[(&str, &'a str)]) -> Vec<&'a str> {
+    let folders: Vec<&Path> = FOLDERS.iter().map(Path::new).collect();
+    let absent = programs.iter().filter(|(program, _)| !step::on_path(program, &folders));
+    absent.map(|(_, package)| *package).collect()
 }
 
 fn install(packages: &[&str]) -> anyhow::Result<()> {

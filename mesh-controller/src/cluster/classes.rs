@@ -9,11 +9,9 @@ use serde_json::{Value, json};
 
 use super::feed::Pauses;
 use super::{Access, Fault};
+use crate::objects::class::IN_USE;
 use crate::objects::{Gateway, GatewayClass, ObjectKind};
 use crate::store::{ObjectStore, Stored};
-
-/// The finalizer.
-const IN_USE: &str = "gateway-exists-finalizer.gateway.networking.k8s.io";
 
 /// Keeps the classes as they should be, for ever.
 pub(super) async fn keep(mut access: Access) {
@@ -87,16 +85,10 @@ fn changes(store: &ObjectStore, controller: &str) -> Vec<(String, Value)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::item;
-    use super::super::served::Resource;
+    use super::super::item::stored;
     use super::*;
 
     const VERSION: &str = "gateway.networking.k8s.io/v1";
-
-    fn stored(kind: ObjectKind, value: Value) -> Arc<Stored> {
-        let resource = Resource { kind, version: "v1", plural: String::new() };
-        item::read(&resource, value).and_then(|item| item.stored).expect("a usable object")
-    }
 
     fn class(name: &str, controller: &str, finalizers: &[&str], ends: bool) -> Arc<Stored> {
         let mut metadata = json!({"name": name, "resourceVersion": "7", "finalizers": finalizers});

@@ -162,5 +162,12 @@ fn plain(node: Node) -> Value {
     }
 }
 
+/// An object as a test writes it down, which must be usable.
+#[cfg(test)]
+pub(super) fn stored(kind: ObjectKind, value: Value) -> Arc<Stored> {
+    let resource = Resource { kind, version: "v1", plural: String::new() };
+    read(&resource, value).and_then(|item| item.stored).expect("a usable object")
+}
+
 #[cfg(test)]
 mod tests;

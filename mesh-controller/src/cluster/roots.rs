@@ -108,15 +108,8 @@ fn outdated(
 
 #[cfg(test)]
 mod tests {
-    use super::super::item;
-    use super::super::served::Resource;
+    use super::super::item::stored;
     use super::*;
-    use crate::store::Stored;
-
-    fn stored(kind: ObjectKind, value: serde_json::Value) -> Arc<Stored> {
-        let resource = Resource { kind, version: "v1", plural: String::new() };
-        item::read(&resource, value).and_then(|item| item.stored).expect("a usable object")
-    }
 
     #[test]
     fn roots_go_where_our_gateways_are_and_only_when_they_differ() {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use mesh_objects::class::IN_USE;
 use serde_json::{Value as Json, json};
 
 use super::api::{Api, CallError};
@@ -10,8 +11,6 @@ use crate::definitions::definitions;
 use crate::manifest::without_notes;
 use crate::render::{NAME, Rendered, nobody};
 
-/// What the controller puts on a class that gateways use.
-const IN_USE: &str = "gateway-exists-finalizer.gateway.networking.k8s.io";
 /// As often a change is made anew because somebody else was faster.
 const CONFLICTS: u32 = 5;
 /// How long a server may take to serve a new kind.

@@ -59,7 +59,6 @@ mod tests {
     use serde_json::json;
 
     use super::super::super::item;
-    use super::super::super::served::Resource;
     use super::*;
     use crate::objects::ObjectKind;
     use crate::provision::PieceKind;
@@ -69,8 +68,7 @@ mod tests {
     fn stored(kind: ObjectKind, mut value: Value) -> Arc<Stored> {
         value["metadata"]["resourceVersion"] = json!("1");
         value["metadata"]["uid"] = json!("u-1");
-        let resource = Resource { kind, version: "v1", plural: String::new() };
-        item::read(&resource, value).and_then(|item| item.stored).expect("a usable object")
+        item::stored(kind, value)
     }
 
     fn class(name: &str, controller: &str) -> Arc<Stored> {
