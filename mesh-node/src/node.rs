@@ -169,10 +169,8 @@ impl Node {
             if now < until {
                 continue;
             }
-            match pod.close_plaintext() {
-                Ok(()) => tracing::info!(pod = %name, "plain text enters no more"),
-                Err(error) => tracing::warn!(pod = %name, %error, "plain text still enters"),
-            }
+            pod.close_plaintext();
+            tracing::info!(pod = %name, "plain text enters no more");
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mesh_ca::tls::PeerTls;
@@ -15,8 +16,8 @@ use mesh_model::Finding;
 use mesh_proxy::drain::DrainTimes;
 use mesh_proxy::names::{Settings, name_server};
 use mesh_proxy::proxy::{
-    InboundListener, Listen, ListenerId, NamesListener, Network, OutboundListener, Proxy, ProxyHandle,
-    ProxyOptions, StartError,
+    InboundListener, Listen, NamesListener, Network, OutboundListener, Proxy, ProxyHandle, ProxyOptions,
+    StartError,
 };
 use mesh_proxy::role::inbound::{InboundPort, Plaintext};
 use mesh_proxy::role::outbound::{Destination, OutboundPort, Unknown};
@@ -119,8 +120,8 @@ pub struct Pod {
     proxy: ProxyHandle,
     /// How long connections may take to end.
     deadline: Duration,
-    /// The socket for what comes, and the listener that lets plain text in, until it is known that clients know better.
-    open: Option<(TcpListener, ListenerId)>,
+    /// What is set when plain text enters no more, while it enters because clients may not know better.
+    open: Option<Arc<AtomicBool>>,
 }
 
 impl Pod {
@@ -148,9 +149,10 @@ impl Pod {
             unknown: Unknown::OfWorkload(workload.name.clone()),
         };
         proxy.open_outbound(OutboundListener { listen: Listen::Tcp(outbound), port })?;
-        let plaintext = if workload.is_met_with_tls() { Plaintext::Strict } else { Plaintext::Permissive };
-        let (id, _) = proxy.open_inbound(from(inbound.try_clone()?, &seat, plaintext))?;
-        let open = (plaintext == Plaintext::Permissive).then_some((inbound, id));
+        let open = (!workload.is_met_with_tls()).then(Arc::default);
+        let plaintext = open.clone().map_or(Plaintext::Strict, Plaintext::Until);
+        let port = InboundPort { workload: workload.name.clone(), application: None, plaintext };
+        proxy.open_inbound(InboundListener { listen: Listen::Tcp(inbound), port })?;
         let rules = Rules::node(
             MARK,
             OUTBOUND_PORT,
@@ -166,17 +168,11 @@ impl Pod {
         self.open.is_some()
     }
 
-    /// Lets plain text in no more, except where policies say so, from the moment at which each worker hears of it, which
-    /// is not waited for. Connections that wait to be accepted are not lost: the socket stays the same.
-    ///
-    /// # Errors
-    /// The listener cannot be changed; plain text still enters then.
-    pub fn close_plaintext(&mut self) -> Result<(), EnterError> {
-        let Some((socket, id)) = &self.open else { return Ok(()) };
-        self.proxy.open_inbound(from(socket.try_clone()?, &self.seat, Plaintext::Strict))?;
-        self.proxy.close(*id);
-        self.open = None;
-        Ok(())
+    /// Lets plain text in no more, except where policies say so. Connections that were accepted before stay.
+    pub fn close_plaintext(&mut self) {
+        if let Some(end) = self.open.take() {
+            end.store(true, Ordering::Release);
+        }
     }
 
     /// Whether another process serves the pod as well, at sockets of its own: one that took nothing over from this one.
@@ -246,11 +242,6 @@ fn listen(namespace: &Namespace, port: u16) -> Result<TcpListener, EnterError> {
     // Shared with the process that takes this one's place.
     let made = namespace.run(|| mesh_rt::net::listen_tcp(any, true)).and_then(|made| made);
     made.map_err(|problem| EnterError::Listen { port, problem })
-}
-
-fn from(socket: TcpListener, seat: &Seat, plaintext: Plaintext) -> InboundListener {
-    let port = InboundPort { workload: seat.workload.name.clone(), application: None, plaintext };
-    InboundListener { listen: Listen::Tcp(socket), port }
 }
 
 /// Opens sockets for the pod's questions for names, and says which ones lead there. A pod that has the port itself, or

@@ -368,7 +368,7 @@ mod tests {
         assert_eq!((config.admin, config.metrics), (admin_port(), metrics_port()));
         assert_eq!((config.drain.lame_duck_seconds, config.drain.deadline_seconds), (5, 30));
         let sidecar = config.sidecar.expect("a sidecar");
-        assert_eq!(sidecar.inbound(&sidecar.inbound[0]).port.plaintext, Plaintext::Strict);
+        assert!(matches!(sidecar.inbound(&sidecar.inbound[0]).port.plaintext, Plaintext::Strict));
         let ports: Vec<_> = sidecar.outbound.iter().map(|o| sidecar.outbound(o).port.destination).collect();
         assert_eq!(ports[0], Destination::Dialled);
         let service = ObjectName::new("shop", "ratings");

@@ -175,11 +175,6 @@ impl ProxyHandle {
         let _ = self.ports.open_names(listener);
     }
 
-    /// Closes a listener; its connections are drained, all others stay.
-    pub fn close(&self, id: ListenerId) {
-        self.ports.close(id);
-    }
-
     /// Whether new work should be sent here: it has a configuration and an identity, the sockets of its gateway's
     /// listeners are open, and it is not draining. A listener whose port cannot be had holds up no other.
     pub fn is_ready(&self) -> bool {

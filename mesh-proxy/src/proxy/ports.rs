@@ -105,12 +105,6 @@ impl Ports {
         self.open(&mut state, id, (listener.listen, Work::Names(listener.server)), &source)
     }
 
-    pub(super) fn close(&self, id: ListenerId) {
-        let mut state = self.state();
-        state.failed.remove(&id);
-        self.retire(&mut state, id);
-    }
-
     /// Opens what the gateway's listeners ask for and closes what none asks for any more. Returns whether
     /// something could not be opened and is worth another try.
     pub(super) fn reconcile(&self, mesh: &Mesh) -> bool {

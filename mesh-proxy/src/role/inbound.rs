@@ -5,6 +5,7 @@ mod undeclared;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Version;
 use mesh_model::{AppProtocol, ConnectionFacts, Mesh, ObjectName, Reason, Transport};
@@ -26,17 +27,29 @@ use crate::tls::{FirstBytes, Hello, MESH_H1, MESH_H2, MESH_TCP, read_first};
 use crate::upstream::{Connect, Security, Speaks, Upstream};
 
 /// Whether connections without mesh TLS may enter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub enum Plaintext {
     /// They may: authorization sees a client without identity.
     Permissive,
     /// They are refused.
     #[default]
     Strict,
+    /// They may until this is set; of what is accepted later they are refused.
+    Until(Arc<AtomicBool>),
+}
+
+impl Plaintext {
+    fn enters(&self) -> bool {
+        match self {
+            Self::Permissive => true,
+            Self::Strict => false,
+            Self::Until(end) => !end.load(Ordering::Acquire),
+        }
+    }
 }
 
 /// One inbound port of a workload.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct InboundPort {
     /// The workload.
     pub workload: ObjectName,
@@ -71,7 +84,7 @@ pub(crate) async fn serve(
     };
     let Ok(local) = stream.local_addr() else { return };
     let began = Instant::now();
-    let permissive = port.plaintext == Plaintext::Permissive
+    let permissive = port.plaintext.enters()
         || cx.mesh.current().workload(&port.workload).is_some_and(|w| w.plaintext.at(application.port()));
     // Where plain text may enter, a client that waits for the server must not wait for us.
     let first = if permissive { cx.times.detect } else { cx.times.handshake };

@@ -1,6 +1,7 @@
 //! What does not enter a strict workload, and how running connections lose their rights.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mesh_ca::tls::{PeerTls, client_config, peer_name};
@@ -87,6 +88,25 @@ async fn a_permissive_port_takes_plain_text_and_does_not_wait_for_the_client() {
 }
 
 #[tokio::test]
+async fn plain_text_enters_until_its_end_and_what_entered_stays() {
+    let world = World::new();
+    let end = Arc::new(AtomicBool::new(false));
+    let (_proxy, at, refusals) = cart(&world, Plaintext::Until(Arc::clone(&end))).await;
+    let mut entered = TcpStream::connect(at).await.expect("open");
+    let mut greeting = [0; 3];
+    in_time(entered.read_exact(&mut greeting)).await.expect("the server speaks first");
+    end.store(true, Ordering::Release);
+    assert!(ask(at, "ping").await.map_or(true, |answer| answer.is_empty()), "plain text after its end");
+    until(|| refusals("IdentityRequired") == 1).await;
+    entered.write_all(b"ping ").await.expect("open");
+    entered.shutdown().await.expect("open");
+    let mut answer = String::new();
+    in_time(entered.read_to_string(&mut answer)).await.expect("kept");
+    assert_eq!(answer, "ping bye");
+    assert_eq!(dial(&world.identity("web"), &world, at, b"mesh-tcp/1").await.expect("a peer"), "hi ping bye");
+}
+
+#[tokio::test]
 async fn policies_decide_by_identity_about_opaque_connections() {
     let world = World::new();
     let (_proxy, at, refusals) = cart(&world, Plaintext::Strict).await;
@@ -163,18 +183,19 @@ async fn a_peer_cannot_say_who_it_is_where_no_protocol_is_declared() {
         ("after a blank line", "\r\n", Until::Seen("\r\n"), format!("GET{HEAD}"), false),
         ("with a blank line", "", Until::Nothing, format!("\r\nGET{HEAD}"), false),
     ];
-    for plaintext in [Plaintext::Strict, Plaintext::Permissive] {
+    for strict in [true, false] {
+        let plaintext = if strict { Plaintext::Strict } else { Plaintext::Permissive };
         for (case, first, until_then, rest, served) in &cases {
             let (world, (application, seen)) = (World::new(), recorder().await);
             world.set([workload(&world, "cart")]);
             let mut options = world.options("cart");
-            options.inbound.push(inbound("cart", application, plaintext));
+            options.inbound.push(inbound("cart", application, plaintext.clone()));
             let proxy = Proxy::start(options).expect("threads");
             let to = proxy.addresses()[&ListenerId::Inbound(0)];
             let stream = TcpStream::connect(to).await.expect("open");
-            let mut stream: Box<dyn Both> = match plaintext {
-                Plaintext::Permissive => Box::new(stream),
-                Plaintext::Strict => {
+            let mut stream: Box<dyn Both> = match strict {
+                false => Box::new(stream),
+                true => {
                     let web = world.identity("web");
                     let config =
                         client_config(&web, vec![world.id("cart")], &[b"mesh-tcp/1"]).expect("valid");
@@ -197,7 +218,7 @@ async fn a_peer_cannot_say_who_it_is_where_no_protocol_is_declared() {
             let text = seen.text();
             assert!(!text.contains("forged"), "{case}, {plaintext:?}: {text}");
             let known = text.contains("URI=spiffe://cluster.local/ns/shop/sa/web");
-            assert_eq!(known, *served && plaintext == Plaintext::Strict, "{case}: {text}");
+            assert_eq!(known, *served && strict, "{case}: {text}");
         }
     }
 }
