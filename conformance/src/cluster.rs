@@ -150,8 +150,17 @@ pub(crate) fn kubectl_call(place: &Place, arguments: &[&str]) -> anyhow::Result<
 /// # Errors
 /// What kubectl says.
 pub(crate) fn apply(place: &Place, manifest: &str) -> anyhow::Result<()> {
+    apply_in(place, None, manifest)
+}
+
+/// As [`apply`]; objects that name no namespace come into this one.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) fn apply_in(place: &Place, namespace: Option<&str>, manifest: &str) -> anyhow::Result<()> {
     use std::io::Write;
     let mut call = kubectl_call(place, &["apply", "--server-side", "--force-conflicts", "-f", "-"])?;
+    call.args(namespace.map(|namespace| format!("--namespace={namespace}")));
     let mut child = call.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
     let mut stdin = child.stdin.take().context("the input is piped")?;
     stdin.write_all(manifest.as_bytes())?;

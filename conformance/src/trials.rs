@@ -1,6 +1,8 @@
 //! What must hold beside upstream's tests, tried in a running cluster: programs are killed, Secrets break, gateways
 //! change hands. Each trial has a file or a function of its own; how they look at the cluster is the scene's.
 
+use std::iter;
+
 use crate::arguments::Arguments;
 use crate::clock::Stopwatch;
 use crate::cluster::Place;
@@ -33,7 +35,7 @@ type Trial = fn(&Scene<'_>) -> anyhow::Result<()>;
 /// How the names of trials begin that need the experimental definitions; elsewhere there is nothing to try.
 pub(crate) const EXPERIMENTAL: &str = "experimental: ";
 
-/// Every trial, by the words of `--only`. Those that kill come last.
+/// Every trial, by the words of `--only`, but those that kill.
 const TRIALS: &[(&str, Trial)] = &[
     ("ports that share a place without privileges", gateways::ports),
     ("addresses of both families", gateways::both_families),
@@ -56,6 +58,10 @@ const TRIALS: &[(&str, Trial)] = &[
     ("an object that older definitions let through", history::let_through),
     ("a webhook under hostile questions", webhook::hostile),
     ("a webhook that is away", webhook::away),
+];
+
+/// Trials that kill, or count writes; they come last, and begin when nothing is left of others.
+const KILLING: &[(&str, Trial)] = &[
     ("an API server that is killed", killed::api_server),
     ("an API server that has forgotten", history::forgotten),
     ("a controller that is killed at writes", killed::controller),
@@ -82,12 +88,16 @@ pub(crate) fn run(config: &Config, given: &Arguments) -> anyhow::Result<()> {
 pub(crate) fn all(config: &Config, place: &Place, only: &str) -> anyhow::Result<()> {
     let experimental = experimental::are_there(place)?;
     let fits = |name: &str| experimental || !name.starts_with(EXPERIMENTAL);
-    let chosen: Vec<_> = TRIALS.iter().filter(|(name, _)| name.contains(only) && fits(name)).collect();
+    let trials = TRIALS.iter().zip(iter::repeat(false)).chain(KILLING.iter().zip(iter::repeat(true)));
+    let chosen: Vec<_> = trials.filter(|((name, _), _)| name.contains(only) && fits(name)).collect();
     anyhow::ensure!(!chosen.is_empty(), "no trial's name holds {only:?}");
     let mut failed = Vec::new();
-    for (name, trial) in chosen {
+    Scene::cleared(place)?;
+    for (number, ((name, trial), alone)) in chosen.into_iter().enumerate() {
         let start = Stopwatch::start();
-        match Scene::begin(config, place).and_then(|scene| scene.play(*trial)) {
+        let cleared = if alone { Scene::cleared(place) } else { Ok(()) };
+        let scene = cleared.and_then(|()| Scene::begin(config, place, number));
+        match scene.and_then(|scene| scene.play(*trial)) {
             Ok(()) => say(&format!("trial passed: {name} ({:.0?})", start.elapsed())),
             Err(error) => {
                 say(&format!("trial FAILED: {name} ({:.0?}): {error:#}", start.elapsed()));
@@ -95,5 +105,6 @@ pub(crate) fn all(config: &Config, place: &Place, only: &str) -> anyhow::Result<
             }
         }
     }
+    Scene::cleared(place)?;
     if failed.is_empty() { Ok(()) } else { anyhow::bail!("trials failed: {}", failed.join("; ")) }
 }

@@ -3,36 +3,49 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 
 use crate::config::Config;
 use crate::say;
 
-/// Names of the steps that failed; a run goes on, so that one look shows everything.
+/// Names of the steps that failed, and how long each took; a run goes on, so that one look shows everything.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
     failed: Vec<String>,
+    took: Vec<String>,
 }
 
 impl Steps {
     /// Runs one step and remembers its name when it fails.
     pub(crate) fn run(&mut self, name: &str, step: impl FnOnce() -> anyhow::Result<()>) {
         say(&format!("== {name}"));
+        let start = now();
         if let Err(error) = step() {
             say(&format!("== {name} FAILED: {error:#}"));
             self.failed.push(name.to_owned());
         }
+        self.took.push(format!("{name} {} s", start.elapsed().as_secs()));
     }
 
     /// # Errors
     /// Names the steps that failed.
     pub(crate) fn finish(self) -> anyhow::Result<()> {
+        say(&format!("took: {}", self.took.join(", ")));
         if self.failed.is_empty() {
             return Ok(());
         }
         bail!("failed: {}", self.failed.join(", "))
     }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "other programs are timed here, to which virtual time means nothing"
+)]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// A call of cargo in the workspace.

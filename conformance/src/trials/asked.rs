@@ -12,7 +12,7 @@ use crate::step::wait_for;
 const ROUTES: &str = "
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {name: asked, namespace: trial}
+metadata: {name: asked}
 spec:
   parentRefs: [{name: edge, sectionName: http}]
   hostnames: [grpc.test]
@@ -22,7 +22,7 @@ spec:
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {name: asked-in-http, namespace: trial}
+metadata: {name: asked-in-http}
 spec:
   parentRefs: [{name: edge, sectionName: http}]
   hostnames: [http.test]
@@ -35,7 +35,7 @@ spec:
 const LISTENER: &str = "
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: edge, namespace: trial}
+metadata: {name: edge}
 spec:
   gatewayClassName: mesh
   listeners:
@@ -47,7 +47,7 @@ spec:
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {name: guarded, namespace: trial}
+metadata: {name: guarded}
 spec:
   parentRefs: [{name: edge, sectionName: guarded}]
   rules:

@@ -20,14 +20,14 @@ fn objects(label: &str) -> String {
         "
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {{name: edge, namespace: trial}}
+metadata: {{name: edge}}
 spec:
   gatewayClassName: mesh
   listeners: [{{name: http, port: 80, protocol: HTTP}}, {{name: own, port: 8081, protocol: HTTP}}]
 ---
 apiVersion: gateway.networking.x-k8s.io/v1alpha1
 kind: XBackend
-metadata: {{name: pods, namespace: trial}}
+metadata: {{name: pods}}
 spec:
   type: EndpointSelector
   endpointSelector: {{matchLabels: {{gateway.networking.k8s.io/gateway-name: {label}}}}}
@@ -35,12 +35,12 @@ spec:
 ---
 apiVersion: gateway.networking.x-k8s.io/v1alpha1
 kind: XBackend
-metadata: {{name: nowhere, namespace: trial}}
+metadata: {{name: nowhere}}
 spec: {{type: ExternalHostname, externalHostname: {{hostname: nowhere.invalid}}, port: {{number: 80}}}}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {{name: own, namespace: trial}}
+metadata: {{name: own}}
 spec:
   parentRefs: [{{name: edge, sectionName: own}}]
   rules:{}{}

@@ -10,7 +10,7 @@ use crate::step::{output, wait_for};
 const ROUTE: &str = "
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {name: fails, namespace: trial}
+metadata: {name: fails}
 spec:
   parentRefs: [{name: edge}]
   rules:
@@ -27,7 +27,7 @@ fn policy(percent: u32, least: &str) -> String {
         "
 apiVersion: gateway.networking.x-k8s.io/v1alpha1
 kind: XBackendTrafficPolicy
-metadata: {{name: limited, namespace: trial}}
+metadata: {{name: limited}}
 spec:
   targetRefs: [{{group: \"\", kind: Service, name: web}}]
   retryConstraint: {{budget: {{percent: {percent}, interval: 10s}}, minRetryRate: {least}}}

@@ -18,7 +18,7 @@ const BUNDLE: &str = "trial-roots";
 const OBJECTS: &str = "
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: edge, namespace: trial}
+metadata: {name: edge}
 spec:
   gatewayClassName: mesh
   tls:
@@ -30,7 +30,7 @@ spec:
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {name: secured, namespace: trial}
+metadata: {name: secured}
 spec:
   parentRefs: [{name: edge, sectionName: http}]
   rules:
@@ -39,7 +39,7 @@ spec:
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: BackendTLSPolicy
-metadata: {name: secured, namespace: trial}
+metadata: {name: secured}
 spec:
   targetRefs: [{group: \"\", kind: Service, name: secured}]
   validation:
@@ -90,7 +90,7 @@ fn exchanged(scene: &Scene<'_>, old: &Root, new: &Root) -> anyhow::Result<()> {
     publish(scene, &old.pem)?;
     let [certificate, key] = old.files(scene, "old")?;
     let others = new.files(scene, "new")?;
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "web", "namespace": "trial"},
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "web"},
         "type": "kubernetes.io/tls", "stringData": {"tls.crt": old.certificate, "tls.key": old.key}});
     scene.apply(&secret.to_string())?;
     let _backend = Guest::start(scene, "secured", "https_server.py", &[&certificate, &key])?;

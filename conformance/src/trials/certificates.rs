@@ -16,7 +16,7 @@ fn secret(key: &rcgen::KeyPair, shown: &rcgen::KeyPair) -> anyhow::Result<(Value
 }
 
 fn object(data: &Value) -> Value {
-    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "web", "namespace": "trial"},
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "web"},
         "type": "kubernetes.io/tls", "stringData": data})
 }
 
@@ -30,7 +30,7 @@ pub(super) fn broken(scene: &Scene<'_>) -> anyhow::Result<()> {
     let gateway = "
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: edge, namespace: trial}
+metadata: {name: edge}
 spec:
   gatewayClassName: mesh
   listeners:

@@ -13,7 +13,7 @@ use crate::step::{in_url, wait_for};
 const ROUTES: &str = "
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {name: web, namespace: trial}
+metadata: {name: web}
 spec:
   parentRefs: [{name: edge}]
   rules:
@@ -31,7 +31,7 @@ spec:
 const DEFAULTS: &str = "
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: usual, namespace: trial}
+metadata: {name: usual}
 spec:
   gatewayClassName: mesh
   defaultScope: All
@@ -39,7 +39,7 @@ spec:
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {name: nameless, namespace: trial}
+metadata: {name: nameless}
 spec:
   useDefaultGateways: All
   rules:
@@ -51,7 +51,7 @@ spec:
 const INTERNAL: &str = "
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: internal, namespace: trial}
+metadata: {name: internal}
 spec:
   gatewayClassName: mesh
   addresses: [{type: IPAddress, routability: Cluster}]

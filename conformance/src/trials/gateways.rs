@@ -11,7 +11,7 @@ pub(super) fn ports(scene: &Scene<'_>) -> anyhow::Result<()> {
     let both = "
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: edge, namespace: trial}
+metadata: {name: edge}
 spec:
   gatewayClassName: mesh
   listeners: [{name: http, port: 80, protocol: HTTP}, {name: high, port: 10080, protocol: HTTP}]
@@ -28,7 +28,7 @@ pub(super) fn both_families(scene: &Scene<'_>) -> anyhow::Result<()> {
     let objects = "
 apiVersion: v1
 kind: Service
-metadata: {name: sixth, namespace: trial}
+metadata: {name: sixth}
 spec:
   ipFamilies: [IPv6]
   selector: {gateway.networking.k8s.io/gateway-name: edge}
@@ -36,7 +36,7 @@ spec:
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {name: sixth, namespace: trial}
+metadata: {name: sixth}
 spec:
   parentRefs: [{name: edge}]
   hostnames: [sixth.test]
@@ -64,12 +64,12 @@ pub(super) fn exposure(scene: &Scene<'_>) -> anyhow::Result<()> {
             "
 apiVersion: gateway.mesh.io/v1alpha1
 kind: GatewayParameters
-metadata: {{name: edge, namespace: trial}}
+metadata: {{name: edge}}
 spec: {{replicas: 2, serviceType: {kind}}}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {{name: edge, namespace: trial}}
+metadata: {{name: edge}}
 spec:
   gatewayClassName: mesh
   infrastructure: {{parametersRef: {{group: gateway.mesh.io, kind: GatewayParameters, name: edge}}}}
@@ -118,12 +118,12 @@ pub(super) fn host_network(scene: &Scene<'_>) -> anyhow::Result<()> {
     let parameters = "
 apiVersion: gateway.mesh.io/v1alpha1
 kind: GatewayParameters
-metadata: {name: edge, namespace: trial}
+metadata: {name: edge}
 spec: {hostNetwork: true}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: edge, namespace: trial}
+metadata: {name: edge}
 spec:
   gatewayClassName: mesh
   infrastructure: {parametersRef: {group: gateway.mesh.io, kind: GatewayParameters, name: edge}}
@@ -158,7 +158,7 @@ spec: {controllerName: others.example/controller}
 ---
 apiVersion: v1
 kind: ConfigMap
-metadata: {name: theirs, namespace: trial, labels: {app.kubernetes.io/managed-by: somebody}}
+metadata: {name: theirs, labels: {app.kubernetes.io/managed-by: somebody}}
 ";
     scene.apply(others)?;
     let class = r#"{"spec":{"gatewayClassName":"trial-others"}}"#;
@@ -185,7 +185,7 @@ spec: {controllerName: mesh.io/gateway-controller}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: leaving, namespace: trial}
+metadata: {name: leaving}
 spec:
   gatewayClassName: trial-leaving
   listeners: [{name: http, port: 80, protocol: HTTP}]

@@ -41,12 +41,12 @@ fn service(name: &str, port: u16) -> String {
         "
 apiVersion: v1
 kind: Service
-metadata: {{name: {name}, namespace: trial}}
+metadata: {{name: {name}}}
 spec: {{ports: [{{name: main, port: 80}}]}}
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
-metadata: {{name: {name}-1, namespace: trial, labels: {{kubernetes.io/service-name: {name}}}}}
+metadata: {{name: {name}-1, labels: {{kubernetes.io/service-name: {name}}}}}
 addressType: IPv4
 ports: [{{name: main, port: {port}, protocol: TCP}}]
 endpoints: [{{addresses: [{NODE}], conditions: {{ready: true}}}}]

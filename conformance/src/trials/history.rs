@@ -101,9 +101,7 @@ pub(super) fn put_back(scene: &Scene<'_>) -> anyhow::Result<()> {
 
 /// Writes this many objects that mean nothing.
 fn write(scene: &Scene<'_>, name: &str, count: usize) -> anyhow::Result<()> {
-    let map = |n: usize| {
-        format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}-{n}, namespace: trial}}\n")
-    };
+    let map = |n: usize| format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}-{n}}}\n");
     scene.apply(&(0..count).map(map).collect::<String>())
 }
 
@@ -118,10 +116,10 @@ pub(super) fn let_through(scene: &Scene<'_>) -> anyhow::Result<()> {
     }
     let good = definition.clone();
     without_rules(&mut definition);
-    replace(scene, &definition)?;
+    scene.apply(&definition.to_string())?;
     let outcome = wait_for("the rules are gone", LIMIT, || scene.apply(BAD)).and_then(|()| says_why(scene));
     let removed = scene.kubectl(&["delete", "httproute", "second", "--ignore-not-found"]);
-    replace(scene, &good)?;
+    scene.apply(&good.to_string())?;
     removed.and(outcome)
 }
 
@@ -129,7 +127,7 @@ pub(super) fn let_through(scene: &Scene<'_>) -> anyhow::Result<()> {
 const BAD: &str = "
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {name: second, namespace: trial}
+metadata: {name: second}
 spec:
   parentRefs: [{name: edge}]
   rules: [{filters: [{type: RequestMirror}]}]
@@ -156,13 +154,6 @@ fn says_why(scene: &Scene<'_>) -> anyhow::Result<()> {
     crate::say(&format!("the status of a bad object says why after {:.0?}", since.elapsed()));
     scene.answers(80, "/second", 302)?;
     scene.answers(80, "/first", 301)
-}
-
-fn replace(scene: &Scene<'_>, definition: &Value) -> anyhow::Result<()> {
-    let file = scene.place.folder.join("definition.json");
-    std::fs::write(&file, definition.to_string())?;
-    let file = file.to_str().context("a path that is text")?;
-    kubectl(scene.place, &["replace", "-f", file]).map(drop)
 }
 
 /// Takes the rules out of a schema, as if it were of an older release.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use super::scene::{LIMIT, NAMESPACE, SYSTEM, Scene, route};
+use super::scene::{LIMIT, SYSTEM, Scene, route};
 use crate::clock::Stopwatch;
 use crate::cluster::{in_network_of, kubectl};
 use crate::refuse::{READY, REASON, REFUSED};
@@ -77,14 +77,14 @@ fn start(scene: &Scene<'_>, word: &str) -> anyhow::Result<(Running, BufReader<Ch
     let folder = scene.place.folder.join("refusing");
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("token"), scene.kubectl(&token)?.trim())?;
-    let roots = [NAMESPACE, "get", "configmap", "mesh-ca-root", "-o", r"jsonpath={.data.roots\.pem}"];
-    std::fs::write(folder.join("roots.pem"), kubectl(scene.place, &roots)?)?;
+    let roots = ["get", "configmap", "mesh-ca-root", "-o", r"jsonpath={.data.roots\.pem}"];
+    std::fs::write(folder.join("roots.pem"), scene.kubectl(&roots)?)?;
     let address = [SYSTEM, "get", "service", "service-mesh-controller", "-o", "jsonpath={.spec.clusterIP}"];
     let address = kubectl(scene.place, &address)?;
     let mut call = in_network_of(scene.place, &field(&pod["status"]["podIP"])?)?;
     call.arg(std::env::current_exe()?).args(["refuse", "--word", word]);
     call.args(["--controller", &format!("{}:15012", address.trim())]);
-    call.args(["--identity", &format!("spiffe://cluster.local/ns/trial/sa/{account}")]);
+    call.args(["--identity", &format!("spiffe://cluster.local/ns/{}/sa/{account}", scene.namespace)]);
     call.arg("--roots").arg(folder.join("roots.pem")).arg("--token").arg(folder.join("token"));
     let mut proxy = Running(call.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
     let lines = proxy.0.stdout.take().context("no output")?;

@@ -4,15 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::cluster::{Place, apply, inside, kubectl};
+use crate::cluster::{Place, apply, apply_in, inside, kubectl};
 use crate::config::Config;
 use crate::controller;
 use crate::step::{in_url, output, wait_for};
 
-/// The namespace; it is made and removed by each trial.
-pub(super) const NAMESPACE: &str = "--namespace=trial";
 /// Where the control plane is.
 pub(super) use crate::controller::NAMESPACE as SYSTEM;
 /// How long anything may take. Most of it is the start of a pod on a busy machine.
@@ -20,13 +18,9 @@ pub(super) const LIMIT: Duration = Duration::from_secs(120);
 
 /// The gateway of every trial: routes answer by redirects, so that nothing runs behind it.
 const GATEWAY: &str = "
-apiVersion: v1
-kind: Namespace
-metadata: {name: trial}
----
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: edge, namespace: trial}
+metadata: {name: edge}
 spec:
   gatewayClassName: mesh
   listeners: [{name: http, port: 80, protocol: HTTP}]
@@ -36,7 +30,7 @@ spec:
 const BACKEND: &str = "
 apiVersion: apps/v1
 kind: Deployment
-metadata: {name: web, namespace: trial}
+metadata: {name: web}
 spec:
   replicas: COUNT
   selector: {matchLabels: {app: web}}
@@ -54,21 +48,29 @@ spec:
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: web, namespace: trial}
+metadata: {name: web}
 spec: {selector: {app: web}, ports: [{port: 80, targetPort: 3000}]}
 ";
 
+/// The label of the namespaces of trials.
+const LABEL: &str = "mesh-trial";
+
 pub(super) struct Scene<'p> {
     pub(super) place: &'p Place,
+    /// The trial's own. What is gone is not waited for, as a cluster takes its time for that.
+    pub(super) namespace: String,
     /// A Python with the packages of the peers, for trials that need one.
     pub(super) python: Option<&'p Path>,
 }
 
 impl<'p> Scene<'p> {
-    /// Makes the namespace and waits for the gateway.
-    pub(super) fn begin(config: &'p Config, place: &'p Place) -> anyhow::Result<Self> {
-        let scene = Self { place, python: config.python.as_deref() };
-        scene.end()?;
+    /// Makes the namespace of this number and waits for the gateway.
+    pub(super) fn begin(config: &'p Config, place: &'p Place, number: usize) -> anyhow::Result<Self> {
+        let namespace = format!("trial-{number}");
+        let scene = Self { place, namespace, python: config.python.as_deref() };
+        let made = json!({"apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": scene.namespace, "labels": {LABEL: ""}}});
+        apply(place, &made.to_string())?;
         scene.apply(GATEWAY)?;
         scene.apply(&route("first", "http", "/first", 301))?;
         scene.programmed()?;
@@ -79,22 +81,23 @@ impl<'p> Scene<'p> {
     /// Plays a trial and removes the namespace.
     pub(super) fn play(&self, trial: fn(&Self) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let outcome = trial(self);
-        let ended = self.end();
-        outcome.and(ended)
+        let ended = kubectl(self.place, &["delete", "namespace", &self.namespace, "--wait=false"]);
+        outcome.and(ended.map(drop))
     }
 
-    fn end(&self) -> anyhow::Result<()> {
-        let gone = ["delete", "namespace", "trial", "--ignore-not-found", "--timeout=120s"];
-        kubectl(self.place, &gone).map(drop)
+    /// Waits until nothing is left of any trial.
+    pub(super) fn cleared(place: &Place) -> anyhow::Result<()> {
+        let gone = ["delete", "namespace", "--selector", LABEL, "--ignore-not-found", "--timeout=120s"];
+        kubectl(place, &gone).map(drop)
     }
 
     pub(super) fn apply(&self, manifest: &str) -> anyhow::Result<()> {
-        apply(self.place, manifest)
+        apply_in(self.place, Some(&self.namespace), manifest)
     }
 
     /// kubectl in the namespace of the trial.
     pub(super) fn kubectl(&self, words: &[&str]) -> anyhow::Result<String> {
-        kubectl(self.place, &[&[NAMESPACE], words].concat())
+        kubectl(self.place, &[&["--namespace", &*self.namespace], words].concat())
     }
 
     /// An object of the namespace, such as `gateway/edge`.
@@ -189,7 +192,7 @@ pub(super) fn route(name: &str, listener: &str, path: &str, status: u16) -> Stri
         "---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {{name: {name}, namespace: trial}}
+metadata: {{name: {name}}}
 spec:
   parentRefs: [{{name: edge, sectionName: {listener}}}]
   rules:

@@ -12,7 +12,7 @@ use crate::step::wait_for;
 const POLICY: &str = "
 apiVersion: gateway.networking.x-k8s.io/v1alpha1
 kind: XTelemetryPolicy
-metadata: {name: traced, namespace: trial}
+metadata: {name: traced}
 spec:
   targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]
   tracing:

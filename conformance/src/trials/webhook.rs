@@ -15,7 +15,7 @@ pub(super) fn hostile(scene: &Scene<'_>) -> anyhow::Result<()> {
     let address = kubectl(scene.place, &[&[SYSTEM], address.as_slice()].concat())?;
     let review = |object: &str| {
         format!(
-            r#"{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{{"uid":"u","namespace":"trial","operation":"CREATE","object":{object}}}}}"#
+            r#"{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{{"uid":"u","namespace":"default","operation":"CREATE","object":{object}}}}}"#
         )
     };
     let table = [

@@ -19,7 +19,7 @@ const SOON: Duration = Duration::from_secs(10);
 const GATEWAY: &str = "
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: edge, namespace: trial}
+metadata: {name: edge}
 spec:
   gatewayClassName: mesh
   allowedListeners: {namespaces: {from: Same}}
@@ -53,9 +53,7 @@ impl Wrong {
 
     fn manifest(&self) -> String {
         let Self { kind, version, spec, .. } = self;
-        format!(
-            "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: wrong, namespace: trial}}\nspec:{spec}"
-        )
+        format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: wrong}}\nspec:{spec}")
     }
 }
 
@@ -230,12 +228,12 @@ pub(super) fn of_every_kind(scene: &Scene<'_>) -> anyhow::Result<()> {
 const BEHIND: &str = "---
 apiVersion: v1
 kind: Service
-metadata: {name: other, namespace: trial}
+metadata: {name: other}
 spec: {selector: {app: web}, ports: [{port: 80, targetPort: 3000}]}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {name: behind, namespace: trial}
+metadata: {name: behind}
 spec:
   parentRefs: [{name: edge, sectionName: http}]
   rules:
