@@ -217,6 +217,14 @@ impl Scene<'_> {
     fn removed(&self) -> anyhow::Result<()> {
         self.expect(&["uninstall"], false, "default/front")?;
         self.left_alone()?;
+        self.front_ends()?;
+        self.expect(&["uninstall", "--crds"], true, "Deployment service-mesh-controller deleted")?;
+        self.expect(&["uninstall"], true, "")?;
+        self.gone()
+    }
+
+    /// Deletes the gateway, and waits until nothing is left of it.
+    fn front_ends(&self) -> anyhow::Result<()> {
         kubectl(self.place, &["delete", "--namespace=default", "gateway/front", "--timeout=30s"])?;
         wait_for("the end of the gateway's pods", HEARD, || {
             let left = kubectl(
@@ -225,19 +233,21 @@ impl Scene<'_> {
             )?;
             ensure!(!left.contains("front"), "{left}");
             Ok(())
-        })?;
-        self.expect(&["uninstall", "--crds"], true, "Deployment service-mesh-controller deleted")?;
-        self.expect(&["uninstall"], true, "")?;
-        self.gone()
+        })
+    }
+
+    /// A gateway outlived its controller with its proxies, and no class waits for it.
+    fn front_stays(&self) -> anyhow::Result<()> {
+        let classes = kubectl(self.place, &["get", "gatewayclasses", "--output=name"])?;
+        ensure!(classes.is_empty(), "a class waits for its gateways: {classes}");
+        kubectl(self.place, &["get", "--namespace=default", "deployment/front-mesh"]).map(drop)
     }
 
     /// Removes the controller from under a gateway, whose proxies stay, and brings it back.
     fn left_alone(&self) -> anyhow::Result<()> {
         self.expect(&["uninstall", "--leave-gateways"], true, "GatewayClass mesh deleted")?;
         self.gone()?;
-        let classes = kubectl(self.place, &["get", "gatewayclasses", "--output=name"])?;
-        ensure!(classes.is_empty(), "a class waits for its gateways: {classes}");
-        kubectl(self.place, &["get", "--namespace=default", "deployment/front-mesh"])?;
+        self.front_stays()?;
         self.expect(&["install"], true, "is ready").map(drop)
     }
 

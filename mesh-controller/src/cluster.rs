@@ -26,6 +26,7 @@ mod vault;
 mod webhook;
 mod xmesh;
 
+pub use classes::release as release_classes;
 pub use run::{Cluster, ClusterError};
 
 pub(crate) use client::{Api, CallError, Fault};

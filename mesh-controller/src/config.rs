@@ -100,6 +100,13 @@ struct ClusterArguments {
     /// pods
     #[arg(long, env = "MESH_TOKENS_ANYWHERE")]
     tokens_anywhere: bool,
+    /// Serves nothing, but takes the finalizers off the classes of this controller name and ends: for an uninstallation
+    /// that leaves gateways behind
+    #[arg(long)]
+    release_classes: bool,
+    /// One of these classes that is deleted then
+    #[arg(long, requires = "release_classes", value_name = "NAME")]
+    delete_class: Option<String>,
 }
 
 impl Arguments {
@@ -122,6 +129,13 @@ impl Arguments {
     /// The lives of certificates.
     fn lives(&self) -> Policy {
         Policy::of(self.certificate_life.into(), self.root_life.into())
+    }
+
+    /// The controller name whose classes are to be released and the class that goes, where nothing else is asked for.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn released(&self) -> Option<(&str, Option<&str>)> {
+        let ClusterArguments { release_classes, controller_name, delete_class, .. } = &self.cluster;
+        release_classes.then_some((controller_name, delete_class.as_deref()))
     }
 
     /// The settings of a control plane over files.
@@ -149,6 +163,8 @@ impl Arguments {
             authority_key,
             disabled_features,
             tokens_anywhere,
+            release_classes: _,
+            delete_class: _,
         } = cluster;
         let replica = replica.or_else(host_name).unwrap_or_else(random_name);
         ClusterConfig {

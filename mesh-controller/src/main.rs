@@ -59,6 +59,12 @@ async fn on_kubernetes(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let mut shutdown = std::pin::pin!(shutdown);
+    if let Some((controller, deleted)) = arguments.released() {
+        for name in mesh_controller::cluster::release_classes(controller, deleted).await? {
+            tracing::info!(name, "the class has its finalizer no more");
+        }
+        return Ok(());
+    }
     let cluster = tokio::select! {
         cluster = mesh_controller::cluster::Cluster::start(arguments.cluster(), SystemClock::shared()) => cluster?,
         () = &mut shutdown => return Ok(()),

@@ -1,10 +1,21 @@
 //! `GatewayClass` (Gateway API v1.7.0, both channels). No choice of controllers.
 
+use serde_json::{Value, json};
+
 use super::meta::{Condition, Manifest};
 use super::shape::shapes;
 
 /// The finalizer of a class that gateways use (Gateway API v1.7.0, `GatewayClass`).
 pub const IN_USE: &str = "gateway-exists-finalizer.gateway.networking.k8s.io";
+
+/// The change (RFC 7396) that takes [`IN_USE`] off a class, of the very version that has it; nothing where it is not.
+pub fn unmarked(class: &Value) -> Option<Value> {
+    let metadata = &class["metadata"];
+    let marks = metadata["finalizers"].as_array()?;
+    let others: Vec<&Value> = marks.iter().filter(|mark| *mark != IN_USE).collect();
+    let change = json!({"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": others}});
+    (others.len() < marks.len()).then_some(change)
+}
 
 /// Which controller serves a gateway.
 pub type GatewayClass = Manifest<GatewayClassSpec, GatewayClassStatus>;
@@ -44,5 +55,18 @@ shapes! {
     pub struct SupportedFeature {
         /// Its name.
         pub name: String,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_loses_the_mark_of_the_controller_and_no_other() {
+        let class = |marks: Value| json!({"metadata": {"resourceVersion": "7", "finalizers": marks}});
+        assert_eq!(unmarked(&class(json!([IN_USE, "a/b"]))), Some(class(json!(["a/b"]))));
+        assert_eq!(unmarked(&class(json!(["a/b"]))), None);
+        assert_eq!(unmarked(&json!({"metadata": {"resourceVersion": "7"}})), None);
     }
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 
-use super::{NAMESPACE, Scene};
-use crate::cluster::{inside, kubectl};
+use super::{GATEWAY, NAMESPACE, Scene};
+use crate::cluster::{apply, inside, kubectl};
 use crate::golang;
 use crate::say;
 use crate::step::captured;
@@ -58,7 +58,13 @@ fn release(scene: &Scene<'_>, helm: &Path) -> anyhow::Result<()> {
     expect(&["upgrade", RELEASE, chart, "--set=replicas=two"], false, "replicas")?;
     expect(&["rollback", RELEASE, "1", "--wait", "--timeout=90s"], true, "Rollback was a success")?;
     ensure!(replicas(scene)? == "1" && policy()?.is_empty(), "the rollback did not act");
+    apply(scene.place, GATEWAY)?;
+    scene.settles("ok       gateways")?;
     expect(&["uninstall", RELEASE, "--wait", "--timeout=60s"], true, "uninstalled")?;
+    scene.front_stays()?;
+    let left = scene.kubectl(&["get", "serviceaccounts,jobs,pods", "--output=name"])?;
+    ensure!(!left.contains("removal"), "the removal left {left}");
+    scene.front_ends()?;
     // Helm leaves what it did not make as an object of the release: the namespace, and definitions with all
     // that users wrote.
     kubectl(scene.place, &["delete", "namespace", NAMESPACE, "--timeout=60s"])?;

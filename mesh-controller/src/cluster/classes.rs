@@ -8,10 +8,15 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::feed::Pauses;
-use super::{Access, Fault};
-use crate::objects::class::IN_USE;
+use super::{Access, Api, CallError, ClusterError, Fault};
+use crate::objects::class::{IN_USE, unmarked};
 use crate::objects::{Gateway, GatewayClass, ObjectKind};
 use crate::store::{ObjectStore, Stored};
+
+/// Where classes are; 1.0 of the Gateway API serves them there, and every release since.
+const CLASSES: &str = "/apis/gateway.networking.k8s.io/v1/gatewayclasses";
+/// As often a change is made anew because somebody else was faster.
+const CONFLICTS: u32 = 5;
 
 /// Keeps the classes as they should be, for ever.
 pub(super) async fn keep(mut access: Access) {
@@ -59,6 +64,58 @@ async fn write(access: &Access, is_first: bool) -> bool {
         }
     }
     complete
+}
+
+/// Takes the marks off every class with this controller name, for an uninstallation, after which nobody would, and deletes
+/// the one of them that has the other name. Gives the names of those that had a mark. The controllers themselves must be
+/// gone: they would put them on again.
+///
+/// # Errors
+/// When there is no API server to be found, or it refuses.
+pub async fn release(controller: &str, deleted: Option<&str>) -> Result<Vec<String>, ClusterError> {
+    let released = async {
+        let api = Api::connect().await?;
+        let classes = match api.get(CLASSES).await {
+            // A cluster without the Gateway API has none.
+            Err(error) if error.fault() == Fault::NotFound => return Ok(Vec::new()),
+            classes => classes?,
+        };
+        let ours = |class: &&Value| class["spec"]["controllerName"] == controller;
+        let mut names = Vec::new();
+        for class in classes["items"].as_array().into_iter().flatten().filter(ours) {
+            let name = class["metadata"]["name"].as_str().unwrap_or_default();
+            if release_one(&api, name, class.clone()).await? {
+                names.push(name.to_owned());
+            }
+            if deleted == Some(name) {
+                match api.delete(&format!("{CLASSES}/{name}")).await {
+                    Err(error) if error.fault() == Fault::NotFound => {}
+                    outcome => outcome.map(drop)?,
+                }
+            }
+        }
+        Ok(names)
+    };
+    released.await.map_err(|error: CallError| ClusterError::Api(error.to_string()))
+}
+
+async fn release_one(api: &Api, name: &str, mut class: Value) -> Result<bool, CallError> {
+    let path = format!("{CLASSES}/{name}");
+    let mut conflicts = 0;
+    loop {
+        let Some(change) = unmarked(&class) else { return Ok(false) };
+        match api.merge(&path, &change).await {
+            Ok(_) => return Ok(true),
+            Err(error) if error.fault() == Fault::NotFound => return Ok(false),
+            // Somebody changed it meanwhile: look again.
+            Err(error) if error.fault() == Fault::Conflict && conflicts < CONFLICTS => conflicts += 1,
+            Err(error) => return Err(error),
+        }
+        class = match api.get(&path).await {
+            Err(error) if error.fault() == Fault::NotFound => return Ok(false),
+            class => class?,
+        };
+    }
 }
 
 /// The path of each class that is to change, and the change: only to the version that was seen.

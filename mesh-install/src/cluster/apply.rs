@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use mesh_objects::class::IN_USE;
+use mesh_objects::class::unmarked;
 use serde_json::{Value as Json, json};
 
 use super::api::{Api, CallError};
@@ -206,15 +206,6 @@ async fn release(api: &Api, class: &Json) -> Result<(), ClusterError> {
     }
 }
 
-/// The change that takes the mark off, of the very version that has it.
-fn unmarked(class: &Json) -> Option<Json> {
-    let metadata = &class["metadata"];
-    let marks = metadata["finalizers"].as_array()?;
-    let others: Vec<&Json> = marks.iter().filter(|mark| *mark != IN_USE).collect();
-    let change = json!({"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": others}});
-    (others.len() < marks.len()).then_some(change)
-}
-
 /// Waits until the controller's Deployment is available, telling how far it is whenever that changes.
 ///
 /// # Errors
@@ -318,14 +309,6 @@ mod tests {
             "/apis/security.mesh.io/v1beta1/namespaces/mesh/authorizationpolicies/default-deny",
         ];
         assert_eq!(paths, expected);
-    }
-
-    #[test]
-    fn a_class_loses_the_mark_of_the_controller_and_no_other() {
-        let class = |marks: Json| json!({"metadata": {"resourceVersion": "7", "finalizers": marks}});
-        assert_eq!(unmarked(&class(json!([IN_USE, "a/b"]))), Some(class(json!(["a/b"]))));
-        assert_eq!(unmarked(&class(json!(["a/b"]))), None);
-        assert_eq!(unmarked(&json!({"metadata": {"resourceVersion": "7"}})), None);
     }
 
     #[test]
