@@ -34,7 +34,7 @@ pub enum Plaintext {
     /// They are refused.
     #[default]
     Strict,
-    /// They may until this is set; of what is accepted later they are refused.
+    /// They may until this is set. Those that are accepted later are refused.
     Until(Arc<AtomicBool>),
 }
 
