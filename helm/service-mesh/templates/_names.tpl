@@ -7,3 +7,9 @@ service-mesh-controller{{ if not (has .Release.Namespace (list "" "service-mesh-
 app.kubernetes.io/name: service-mesh-controller
 app.kubernetes.io/part-of: service-mesh
 {{- end -}}
+{{- /* What Helm makes once the release is gone, in this place among the others, and takes away again. */ -}}
+{{- define "mesh.afterwards" -}}
+helm.sh/hook: post-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+{{- end -}}
