@@ -107,6 +107,8 @@ fn forget(config: &Config, packages: &[Package], target: &Path) -> anyhow::Resul
 
 fn deny(config: &Config) -> anyhow::Result<()> {
     let deny = installed(config, "cargo-deny", DENY)?;
+    // It reads the manifests of all dependencies, among them those for platforms that no build here asked for.
+    step::succeed(step::cargo(config, &["fetch", "--locked"]))?;
     let mut check = Command::new(deny);
     check.args(["--offline", "check", "bans", "licenses", "sources"]).current_dir(&config.root);
     step::succeed(check)
