@@ -28,6 +28,8 @@ const IDLE: Duration = Duration::from_secs(10);
 const LONGEST: usize = 4096;
 /// The longest message over TCP.
 const WHOLE: usize = u16::MAX as usize;
+/// A silence after which nothing is left that had come.
+const REST: Duration = Duration::from_millis(10);
 /// Pause after a refused accept, which comes of a lack of descriptors.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -78,47 +80,65 @@ impl<N: Names> Server<N> {
         Self { names, upstream, turn: AtomicUsize::new(0) }
     }
 
-    /// Answers datagrams until `end` resolves, and those that have come until then.
+    /// Answers datagrams until `end` resolves, and those that have come until then. What comes later is for whoever else
+    /// has the port by then (`SO_REUSEPORT`), though answers may still be waited for here.
     pub async fn datagrams(self: Arc<Self>, socket: UdpSocket, end: impl Future<Output = ()>) {
-        let (socket, places) = (Arc::new(socket), Arc::new(Semaphore::new(UNDER_WAY)));
-        let (mut asked, mut end) = (JoinSet::new(), std::pin::pin!(end));
+        let mut desk = Desk {
+            socket: Arc::new(socket),
+            places: Arc::new(Semaphore::new(UNDER_WAY)),
+            asked: JoinSet::new(),
+        };
+        let mut end = std::pin::pin!(end);
         let mut buffer = vec![0; LONGEST];
         loop {
-            let (length, client) = tokio::select! {
-                received = socket.recv_from(&mut buffer) => match received {
-                    Ok(received) => received,
-                    // What the kernel was told about an earlier answer.
-                    Err(_) => continue,
-                },
-                Some(_) = asked.join_next(), if !asked.is_empty() => continue,
+            tokio::select! {
+                received = desk.socket.recv_from(&mut buffer) => {
+                    // An error is what the kernel was told about an earlier answer.
+                    if let Ok((length, client)) = received {
+                        self.take(&mut desk, &buffer[..length], client);
+                    }
+                }
+                Some(_) = desk.asked.join_next(), if !desk.asked.is_empty() => {}
                 () = &mut end => break,
-            };
-            let message = &buffer[..length];
-            let query = Query::read(message);
-            if let Some(answer) = query.as_ref().ok().and_then(|query| self.at_once(query, query.limit())) {
-                // A client that is gone needs none.
-                let _ = socket.try_send_to(&answer, client);
-                continue;
             }
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                self.names.heard(Outcome::Failed);
-                if let Ok(query) = &query {
-                    let _ = socket.try_send_to(&query.failed(), client);
-                }
-                continue;
-            };
-            let (server, socket, message) = (Arc::clone(&self), Arc::clone(&socket), message.to_vec());
-            asked.spawn(async move {
-                if let Some(answer) = server.of_others(&message, query.as_ref().ok(), Way::Datagram).await {
-                    let _ = socket.send_to(&answer, client).await;
-                }
-                drop(place);
-            });
         }
-        while asked.join_next().await.is_some() {}
+        // A socket that is connected, here to itself, is sent nothing from elsewhere, and keeps what it has.
+        if let Ok(own) = desk.socket.local_addr() {
+            let _ = desk.socket.connect(own).await;
+        }
+        while let Ok(received) = timeout(REST, desk.socket.recv_from(&mut buffer)).await {
+            if let Ok((length, client)) = received {
+                self.take(&mut desk, &buffer[..length], client);
+            }
+        }
+        while desk.asked.join_next().await.is_some() {}
     }
 
-    /// Answers connections (RFC 7766) until `end` resolves.
+    /// Answers one question, now or when others have said something.
+    fn take(self: &Arc<Self>, desk: &mut Desk, message: &[u8], client: SocketAddr) {
+        let query = Query::read(message);
+        if let Some(answer) = query.as_ref().ok().and_then(|query| self.at_once(query, query.limit())) {
+            // A client that is gone needs none.
+            let _ = desk.socket.try_send_to(&answer, client);
+            return;
+        }
+        let Ok(place) = Arc::clone(&desk.places).try_acquire_owned() else {
+            self.names.heard(Outcome::Failed);
+            if let Ok(query) = &query {
+                let _ = desk.socket.try_send_to(&query.failed(), client);
+            }
+            return;
+        };
+        let (server, socket, message) = (Arc::clone(self), Arc::clone(&desk.socket), message.to_vec());
+        desk.asked.spawn(async move {
+            if let Some(answer) = server.of_others(&message, query.as_ref().ok(), Way::Datagram).await {
+                let _ = socket.send_to(&answer, client).await;
+            }
+            drop(place);
+        });
+    }
+
+    /// Answers connections (RFC 7766) until `end` resolves, and gives those that are open then the time of one question.
     pub async fn connections(self: Arc<Self>, listener: TcpListener, end: impl Future<Output = ()>) {
         let (mut open, mut end) = (JoinSet::new(), std::pin::pin!(end));
         loop {
@@ -131,6 +151,8 @@ impl<N: Names> Server<N> {
                 () = &mut end => break,
             }
         }
+        drop(listener);
+        let _ = timeout(LIMIT, async { while open.join_next().await.is_some() {} }).await;
     }
 
     async fn connection(self: Arc<Self>, mut stream: TcpStream) {
@@ -217,6 +239,13 @@ impl<N: Names> Server<N> {
         write(&mut stream, message).await?;
         read(&mut stream).await
     }
+}
+
+/// A socket, and the questions that came there and wait for others.
+struct Desk {
+    socket: Arc<UdpSocket>,
+    places: Arc<Semaphore>,
+    asked: JoinSet<()>,
 }
 
 /// How a question came, and goes on.

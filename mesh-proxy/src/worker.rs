@@ -6,11 +6,12 @@ use std::net::{SocketAddr, TcpListener as StdListener, UdpSocket as StdUdp};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use mesh_rt::SharedClock;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
+use tokio::task::{JoinSet, LocalSet};
 
 use crate::dialer::{DialApplication, Dialer, DialerParts};
 use crate::drain::{Phase, Signal};
@@ -27,6 +28,9 @@ use crate::telemetry::Telemetry;
 use crate::tls::{MeshTls, Peers, SystemRoots, Terminations};
 use mesh_balance::Budgets;
 
+/// How long a worker that ends waits for answers about names, which take less.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
 /// What every worker of a proxy gets.
 #[derive(Clone)]
 pub(crate) struct WorkerParts {
@@ -40,7 +44,7 @@ pub(crate) struct WorkerParts {
     pub(crate) budgets: Budgets,
     pub(crate) times: Times,
     pub(crate) http: Limits,
-    pub(crate) connect_limit: std::time::Duration,
+    pub(crate) connect_limit: Duration,
     pub(crate) connections: usize,
 }
 
@@ -119,6 +123,7 @@ impl Worker {
 async fn serve(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Opening>) {
     let admission = Admission::new(parts.connections);
     let cx = Rc::new(context(parts));
+    let mut names = JoinSet::new();
     while let Some(opening) = commands.recv().await {
         let Opening { socket, work, drain } = opening;
         match (socket, work) {
@@ -134,14 +139,16 @@ async fn serve(parts: WorkerParts, mut commands: mpsc::UnboundedReceiver<Opening
             // Whatever still drains may ask for names.
             (Socket::Tcp(listener), Work::Names(server)) => {
                 let Ok(listener) = TcpListener::from_std(listener) else { continue };
-                tokio::task::spawn_local(server.connections(listener, stopped(drain)));
+                names.spawn_local(server.connections(listener, stopped(drain)));
             }
             (Socket::Udp(socket), Work::Names(server)) => {
                 let Ok(socket) = UdpSocket::from_std(socket) else { continue };
-                tokio::task::spawn_local(server.datagrams(socket, stopped(drain)));
+                names.spawn_local(server.datagrams(socket, stopped(drain)));
             }
         }
     }
+    // A question without an answer costs its client five seconds.
+    let _ = tokio::time::timeout(LAST_ANSWERS, async { while names.join_next().await.is_some() {} }).await;
 }
 
 async fn stopped(drain: Signal) {

@@ -139,3 +139,55 @@ async fn questions_beyond_the_bound_fail_at_once_and_known_names_are_still_answe
     let heard = running.server.names.0.lock().unwrap().clone();
     assert!(heard.iter().filter(|outcome| **outcome == Outcome::Failed).count() >= 20, "{heard:?}");
 }
+
+#[tokio::test]
+async fn one_that_ends_answers_what_has_come_and_leaves_the_rest_to_its_successor() {
+    let shared = |at: SocketAddr| mesh_rt::net::bind_udp(at, true).unwrap();
+    let first = shared(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let at = first.local_addr().unwrap();
+    let server = |servers| Arc::new(Server::new(One::default(), Upstream { servers, mark: None }));
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let ends = server(vec![other(true).await]).datagrams(UdpSocket::from_std(first).unwrap(), async {
+        let _ = ended.await;
+    });
+    let ends = tokio::spawn(ends);
+    let under_way = tokio::spawn(by_datagram(at, "gone.test"));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let question = Question::new(3, "web.test", Family::V4).unwrap().encode();
+    let unbound = SocketAddr::from(([127, 0, 0, 1], 0));
+    let come: Vec<_> = (0..20).map(|_| mesh_rt::net::bind_udp(unbound, false).unwrap()).collect();
+    come.iter().for_each(|client| assert_eq!(client.send_to(&question, at).unwrap(), question.len()));
+    end.send(()).unwrap();
+    for client in come {
+        let client = UdpSocket::from_std(client).unwrap();
+        timeout(PATIENCE, client.recv(&mut [0; 2000])).await.expect("it had come").unwrap();
+    }
+    let second = UdpSocket::from_std(shared(at)).unwrap();
+    tokio::spawn(server(Vec::new()).datagrams(second, std::future::pending()));
+    for _ in 0..64 {
+        let answer = timeout(PATIENCE / 4, by_datagram(at, "web.test")).await;
+        assert_eq!(answer.expect("it is for the second one"), Ok(Answer::Truncated));
+    }
+    assert!(!ends.is_finished(), "a question is under way");
+    assert_eq!(under_way.await.unwrap(), Ok(Answer::NoSuchName));
+    ends.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_is_open_at_the_end_gets_its_answer() {
+    let ((_, silent), (_, listener)) = (local(), local());
+    let at = listener.local_addr().unwrap();
+    let upstream = Upstream { servers: vec![silent.local_addr().unwrap()], mark: None };
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    tokio::spawn(Arc::new(Server::new(One::default(), upstream)).connections(listener, async {
+        let _ = ended.await;
+    }));
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    let question = Question::new(1, "gone.test", Family::V4).unwrap();
+    write(&mut stream, &question.encode()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    end.send(()).unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(TcpStream::connect(at).await.is_err(), "it still listens");
+    assert_eq!(question.answer(&read(&mut stream).await.unwrap()), Ok(Answer::NoSuchName));
+}

@@ -25,6 +25,9 @@ fn question(name: &str) -> Vec<u8> {
     message
 }
 
+/// How long the server thinks about names that begin with `slow`.
+const SLOW: Duration = Duration::from_millis(500);
+
 /// The server of the pod, beside it.
 fn serve(peer: &Room) {
     peer.run(|| {
@@ -33,6 +36,9 @@ fn serve(peer: &Room) {
         std::thread::spawn(move || {
             let mut buffer = [0; 512];
             while let Ok((length, client)) = socket.recv_from(&mut buffer) {
+                if buffer[13..].starts_with(b"slow") {
+                    std::thread::park_timeout(SLOW);
+                }
                 buffer[2..4].copy_from_slice(&[0x81, 0x80 | REFUSED]);
                 socket.send_to(&buffer[..length], client).ok();
             }
@@ -100,4 +106,35 @@ fn services_are_answered_over_both_families_and_everything_else_by_the_pods_serv
         std::thread::park_timeout(Duration::from_millis(10));
     }
     leaving.join().unwrap();
+}
+
+#[test]
+fn no_question_is_lost_when_another_process_takes_a_pod_over() {
+    let Some(mut world) = World::new() else { return };
+    serve(&world.peer);
+    let settings =
+        Settings { servers: vec![SERVERS[0].parse().unwrap()], domain: Some("cluster.local".to_owned()) };
+    world.shared.names = Some((15_053, settings));
+    let first = world.enter(true);
+    let under_way = world.pod.run(|| {
+        let socket = mesh_rt::net::bind_udp("0.0.0.0:0".parse().unwrap(), false).unwrap();
+        socket.set_nonblocking(false).unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        socket.connect(SERVERS[0]).unwrap();
+        socket.send(&question("slow.example.com")).unwrap();
+        socket
+    });
+    // The first one has it.
+    std::thread::park_timeout(SLOW / 5);
+    let _second = world.enter(true);
+    let set = vec![service()];
+    world.shared.mesh.change(|mesh| mesh.apply(&Delta { set, removed: Vec::new() }));
+    let leaving = std::thread::spawn(move || wait(async move { first.leave_to_others().await }));
+    while !leaving.is_finished() {
+        assert_eq!(asked(&world.pod, SERVERS[0], "web.shop.svc.cluster.local").0, 0);
+    }
+    leaving.join().unwrap();
+    let mut buffer = [0; 512];
+    under_way.recv(&mut buffer).unwrap();
+    assert_eq!(buffer[3] & 0xf, REFUSED);
 }
