@@ -1,8 +1,11 @@
 //! HTTP/1.1 keep-alive: CPU per request of proxies as a ratio to a blind relay, all in the same rounds.
 //!
 //! nginx and HAProxy take part where they are installed: what a relay's price means differs between processors, and
-//! theirs tells it. The proxy under test runs alone on core 0, generator and origin on core 1. Every round runs all contestants;
-//! the median of the rounds' ratios is printed with its range.
+//! theirs tells it. The proxy under test runs alone on core 0, generator and origin on core 1.
+//!
+//! There are two loads, because each alone misleads. At full load a relay waits for generator and origin, which then never
+//! sleep, so that it wakes nobody; those that cost more than generator and origin are waited for, and pay for waking them.
+//! With as many requests a second for all, nobody is waited for.
 
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,13 +13,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::contest::{self, Contestant};
 use crate::mesh::{EDGE, LocalMesh, free_port, wait_for};
 use crate::{load, say};
 
 /// Connections that are kept alive.
 pub(crate) const CONNECTIONS: usize = 32;
-const ROUNDS: usize = 7;
-const ROUND: Duration = Duration::from_secs(3);
+/// How much of what the slowest answers is asked of all.
+const PART: f64 = 0.6;
 
 /// A process that is ended when dropped.
 pub(crate) struct Running(pub(crate) Child);
@@ -28,14 +32,6 @@ impl Drop for Running {
     }
 }
 
-/// A contestant: its name, its process, where it listens.
-struct Contestant {
-    name: &'static str,
-    pid: u32,
-    address: SocketAddr,
-    ratios: Vec<f64>,
-}
-
 /// Runs all rounds and prints the table. `proxy` is the meshctl binary.
 pub(crate) fn run(binary: &Path) -> io::Result<()> {
     let (_origin, origin) = spawn_self(&["origin"], "1")?;
@@ -43,29 +39,15 @@ pub(crate) fn run(binary: &Path) -> io::Result<()> {
     let gateway = Gateway::start(&[], binary, origin)?;
     let folder = Folder::new()?;
     let peers = peers(&folder.0, origin)?;
-    let contestant = |name, pid, address| Contestant { name, pid, address, ratios: Vec::new() };
     let mut all = vec![
-        contestant("relay", relay.0.id(), relay_at),
-        contestant("mesh gateway", gateway.mesh.id(), gateway.address),
+        Contestant::new("relay", relay.0.id(), relay_at),
+        Contestant::new("mesh gateway", gateway.mesh.id(), gateway.address),
     ];
-    all.extend(peers.iter().map(|(name, running, at)| contestant(name, running.0.id(), *at)));
-    say(&format!(
-        "load {:?}, {CONNECTIONS} connections, {ROUNDS} rounds of {ROUND:?}",
-        std::fs::read_to_string("/proc/loadavg")?.trim()
-    ));
-    pin_self()?;
-    for contestant in &all {
-        load::run(contestant.address, CONNECTIONS, Duration::from_millis(500))?;
-    }
-    for round in 0..ROUNDS {
-        round_of(&mut all, round)?;
-    }
-    for contestant in &mut all {
-        contestant.ratios.sort_by(f64::total_cmp);
-        let (low, high) = (contestant.ratios[0], contestant.ratios[ROUNDS - 1]);
-        let median = contestant.ratios[ROUNDS / 2];
-        say(&format!("{:<12} {median:.2} x relay   ({low:.2} to {high:.2})", contestant.name));
-    }
+    all.extend(peers.iter().map(|(name, running, at)| Contestant::new(name, running.0.id(), *at)));
+    let pace = contest::pace_for(&all, PART)?;
+    contest::run(&mut all, pace)?;
+    let (relay, others) = all.split_first().ok_or_else(|| io::Error::other("nobody takes part"))?;
+    others.iter().for_each(|other| contest::compare(other, relay));
     Ok(())
 }
 
@@ -151,21 +133,6 @@ backend origin
   http-reuse always
   server origin ORIGIN
 ";
-
-fn round_of(all: &mut [Contestant], round: usize) -> io::Result<()> {
-    let count = all.len();
-    let mut costs = vec![0.0; count];
-    for step in 0..count {
-        let at = (step + round) % count;
-        let before = cpu_seconds(all[at].pid)?;
-        let answers = load::run(all[at].address, CONNECTIONS, ROUND)?;
-        costs[at] = (cpu_seconds(all[at].pid)? - before) / answers as f64 * 1e6;
-    }
-    let line: Vec<_> = all.iter().zip(&costs).map(|(c, cost)| format!("{} {cost:.1} us", c.name)).collect();
-    say(&format!("round {round}: {}", line.join(", ")));
-    all.iter_mut().zip(&costs).for_each(|(c, cost)| c.ratios.push(cost / costs[0]));
-    Ok(())
-}
 
 /// User and system time of a process (proc(5), fields 14 and 15 of stat; 100 ticks a second).
 pub(crate) fn cpu_seconds(pid: u32) -> io::Result<f64> {

@@ -1,12 +1,13 @@
-//! A closed-loop HTTP/1.1 generator: N kept-alive connections, the next request when an answer is complete.
+//! An HTTP/1.1 generator: N kept-alive connections, the next request when an answer is complete, or so many a second.
 
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh_rt::{Clock, SystemClock};
 
-use crate::poller::{Poller, read_once, write_all};
+use crate::poller::{LONGEST, Poller, read_once, write_all};
 
 const REQUEST: &[u8] = b"GET /bench HTTP/1.1\r\nhost: bench.test\r\nuser-agent: bench\r\naccept: */*\r\n\r\n";
 
@@ -19,34 +20,15 @@ pub(crate) fn run(to: SocketAddr, connections: usize, time: Duration) -> io::Res
     until(to, connections, |_| SystemClock.monotonic() >= end)
 }
 
-/// Loads an address with this many requests a second, for whole seconds, from one connection at a time of this many.
-/// Gives the number of answers.
+/// Loads an address for a while with this many requests a second, each on a connection that waits for no answer. What
+/// falls behind is caught up with as soon as a connection is free. Gives the number of answers.
 ///
 /// # Errors
 /// As [`run`].
 pub(crate) fn paced(to: SocketAddr, connections: usize, (rate, time): (u32, Duration)) -> io::Result<u64> {
-    let mut streams = Vec::new();
-    for _ in 0..connections {
-        let stream = TcpStream::connect(to)?;
-        stream.set_nodelay(true)?;
-        streams.push(stream);
-    }
-    let (begin, gap) = (SystemClock.monotonic(), Duration::from_secs(1) / rate);
-    let (mut answers, mut buffer) = (0_u32, vec![0; 16 * 1024]);
-    while gap * answers < time {
-        let stream = &mut streams[answers as usize % connections];
-        std::thread::park_timeout((begin + gap * answers).saturating_duration_since(SystemClock.monotonic()));
-        stream.write_all(REQUEST)?;
-        let mut answer = Vec::new();
-        while !complete(&answer)? {
-            match stream.read(&mut buffer)? {
-                0 => return Err(io::Error::other("the connection was closed")),
-                count => answer.extend_from_slice(&buffer[..count]),
-            }
-        }
-        answers += 1;
-    }
-    Ok(answers.into())
+    let begin = SystemClock.monotonic();
+    let due = |sent: u64| begin + Duration::from_secs_f64(sent as f64 / f64::from(rate));
+    exchange(to, connections, due, |_| SystemClock.monotonic() >= begin + time)
 }
 
 /// Loads an address until at least this many answers came; gives their number.
@@ -57,17 +39,40 @@ pub(crate) fn requests(to: SocketAddr, connections: usize, count: u64) -> io::Re
     until(to, connections, |answers| answers >= count)
 }
 
+/// Sends at once whatever can be sent.
 fn until(to: SocketAddr, connections: usize, over: impl Fn(u64) -> bool) -> io::Result<u64> {
+    let begin = SystemClock.monotonic();
+    exchange(to, connections, |_| begin, over)
+}
+
+/// Sends each request when it is due, by the number of those before it, and a connection is free; until it is over, by
+/// the number of answers.
+fn exchange(
+    to: SocketAddr,
+    connections: usize,
+    due: impl Fn(u64) -> Instant,
+    over: impl Fn(u64) -> bool,
+) -> io::Result<u64> {
     let mut poller = Poller::new()?;
-    let mut pending = std::collections::HashMap::new();
+    let (mut pending, mut free) = (HashMap::new(), VecDeque::new());
     for _ in 0..connections {
         let token = poller.add(TcpStream::connect(to)?)?;
         pending.insert(token, Vec::new());
-        send(&mut poller, token)?;
+        free.push_back(token);
     }
-    let (mut answers, mut buffer, mut tokens) = (0, vec![0; 16 * 1024], Vec::new());
+    let (mut sent, mut answers, mut buffer, mut tokens) = (0, 0, vec![0; 16 * 1024], Vec::new());
     while !over(answers) {
-        poller.wait(&mut tokens)?;
+        let mut wait = LONGEST;
+        while let Some(token) = free.front().copied() {
+            wait = due(sent).saturating_duration_since(SystemClock.monotonic()).min(LONGEST);
+            if !wait.is_zero() {
+                break;
+            }
+            free.pop_front();
+            send(&mut poller, token)?;
+            (sent, wait) = (sent + 1, LONGEST);
+        }
+        poller.wait(&mut tokens, wait)?;
         for token in &tokens {
             let Some(stream) = poller.stream(*token) else { continue };
             let Some(count) = read_once(stream, &mut buffer)? else { continue };
@@ -79,7 +84,7 @@ fn until(to: SocketAddr, connections: usize, over: impl Fn(u64) -> bool) -> io::
             if complete(answer)? {
                 answer.clear();
                 answers += 1;
-                send(&mut poller, *token)?;
+                free.push_back(*token);
             }
         }
     }

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+mod contest;
 mod edit;
 mod edits;
 mod http1;
@@ -38,6 +39,7 @@ const USAGE: &str = "usage: cargo run --release -p bench -- WHAT
   served KUBECONFIG N...  from a new HTTPRoute in a cluster to traffic, beside N other routes
   start PROXY CONFIG METRICS  from the start of a proxy to its readiness, without a controller; METRICS is the
                   address of CONFIG that tells it
+  called MESHCTL FILE  which functions are called at all, in callgrind's format (cargo xtask release --profile)
   train MESHCTL   the work that release builds are optimised for (cargo xtask release --profile)
   routes          route choice at 1 to 40,000 routes, and one insert at 40,000 routes of one host";
 
@@ -90,6 +92,7 @@ fn run(words: &[&str]) -> io::Result<()> {
             let metrics = metrics.parse().map_err(io::Error::other)?;
             start::run(&PathBuf::from(binary), &PathBuf::from(config), metrics)
         }
+        ["called", binary, file] => train::called(&PathBuf::from(binary), &PathBuf::from(file)),
         ["train", binary] => train::run(&PathBuf::from(binary)),
         _ => Err(io::Error::other(USAGE)),
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use crate::poller::{LISTENER, Poller, read_once, write_all};
+use crate::poller::{LISTENER, LONGEST, Poller, read_once, write_all};
 
 /// The answer: 130 bytes of body.
 pub(crate) fn answer() -> Vec<u8> {
@@ -32,7 +32,7 @@ fn serve_all(listener: &TcpListener) -> io::Result<()> {
     poller.listen(listener)?;
     let (answer, mut buffer, mut tokens) = (answer(), vec![0; 64 * 1024], Vec::new());
     loop {
-        poller.wait(&mut tokens)?;
+        poller.wait(&mut tokens, LONGEST)?;
         for token in &tokens {
             if *token == LISTENER {
                 while let Ok((stream, _)) = listener.accept() {

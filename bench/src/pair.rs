@@ -6,32 +6,19 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use crate::http1::{CONNECTIONS, Running, cpu_seconds, pin_self, spawn_origin, spawn_self};
+use crate::contest::{self, Contestant, Pace};
+use crate::http1::{Running, spawn_origin, spawn_self};
 use crate::mesh::{EDGE, LocalMesh, free_port, wait_for};
 use crate::{load, say};
 
-const ROUNDS: usize = 7;
-const ROUND: Duration = Duration::from_secs(3);
-/// Requests a second of the second half, where waking up counts.
-pub(crate) const PACE: u32 = 1000;
-/// Its connections.
-pub(crate) const FEW: usize = 10;
+/// The second load, where waking up counts.
+pub(crate) const FEW: Pace = Pace { connections: 10, rate: 1000 };
 /// Files of the peers.
 const KEY: &str = "key.pem";
 const CERTIFICATE: &str = "cert.pem";
 
-/// A pair: its name, its process, where it listens.
-struct Pair {
-    name: &'static str,
-    pid: u32,
-    address: SocketAddr,
-    full: Vec<f64>,
-    paced: Vec<f64>,
-}
-
-/// Prints the median of all rounds with its range, and the ratio of the medians.
+/// Prints what each pair costs, and what ours costs beside each.
 ///
 /// # Errors
 /// When a program cannot be started, or any answer is not what the origin gave.
@@ -45,59 +32,24 @@ pub(crate) fn run(binary: &Path, envoy: &Path) -> io::Result<()> {
 
 fn measure(binary: &Path, envoy: &Path, folder: &Path) -> io::Result<()> {
     let (_origin, origin) = spawn_origin()?;
-    let (mesh, at) = ours(binary)?;
+    let (mesh, at) = ours(&[], binary)?;
     certify(folder)?;
     let (first, first_at) = peers(envoy, folder, origin, "http/1.1")?;
     let (second, second_at) = peers(envoy, folder, origin, "h2")?;
     let (relays, relays_at) = spawn_self(&["relays", &origin.to_string()], "0")?;
     let mut pairs = [
-        Pair::new("ours", mesh.id(), at),
-        Pair::new("Envoy, HTTP/1.1", first.0.id(), answering("Envoy", first_at)?),
-        Pair::new("Envoy, HTTP/2", second.0.id(), answering("Envoy", second_at)?),
-        Pair::new("blind relays", relays.0.id(), answering("relays", relays_at.port())?),
+        Contestant::new("ours", mesh.id(), at),
+        Contestant::new("Envoy, HTTP/1.1", first.0.id(), answering("Envoy", first_at)?),
+        Contestant::new("Envoy, HTTP/2", second.0.id(), answering("Envoy", second_at)?),
+        Contestant::new("blind relays", relays.0.id(), answering("relays", relays_at.port())?),
     ];
-    say(&format!(
-        "load {:?}, {ROUNDS} rounds of {ROUND:?}",
-        std::fs::read_to_string("/proc/loadavg")?.trim()
-    ));
-    pin_self()?;
-    for pair in &pairs {
-        load::run(pair.address, CONNECTIONS, Duration::from_millis(500))?;
-    }
-    for round in 0..ROUNDS {
-        for step in 0..pairs.len() {
-            let at = (step + round) % pairs.len();
-            let pair = &mut pairs[at];
-            let pid = pair.pid;
-            let begin = cpu_seconds(pid)?;
-            let answers = load::run(pair.address, CONNECTIONS, ROUND)?;
-            let full = cpu_seconds(pid)?;
-            let few = load::paced(pair.address, FEW, (PACE, ROUND))?;
-            let end = cpu_seconds(pid)?;
-            pair.full.push((full - begin) / answers as f64 * 1e6);
-            pair.paced.push((end - full) / few as f64 * 1e6);
-        }
-    }
-    for (what, of) in
-        [("full load", (|pair| &pair.full) as fn(&Pair) -> &Vec<f64>), ("1,000/s", |pair| &pair.paced)]
-    {
-        let medians: Vec<f64> = pairs.iter().map(|pair| told(pair.name, what, of(pair))).collect();
-        for (pair, median) in pairs.iter().zip(&medians).skip(1) {
-            say(&format!("{what}: ours costs {:.2} of {}", medians[0] / median, pair.name));
-        }
-    }
-    for pair in &pairs {
-        say(&format!("{}: {} MB", pair.name, resident(pair.pid)? >> 10));
+    contest::run(&mut pairs, FEW)?;
+    let [ours, others @ ..] = &pairs;
+    others.iter().for_each(|other| contest::compare(ours, other));
+    for (name, pid) in [("ours", mesh.id()), ("Envoy", first.0.id())] {
+        say(&format!("{name}: {} MB", resident(pid)? >> 10));
     }
     Ok(())
-}
-
-fn told(name: &str, what: &str, costs: &[f64]) -> f64 {
-    let mut sorted = costs.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let median = sorted[ROUNDS / 2];
-    say(&format!("{name}, {what}: {median:.1} us a request ({:.1} to {:.1})", sorted[0], sorted[ROUNDS - 1]));
-    median
 }
 
 /// Kilobytes of a process that are in memory (proc(5)).
@@ -108,14 +60,15 @@ fn resident(pid: u32) -> io::Result<u64> {
     number.ok_or_else(|| io::Error::other("no VmRSS"))
 }
 
-/// A gateway, and the sidecar of a program that answers at once; and where it answers.
-pub(crate) fn ours(binary: &Path) -> io::Result<(LocalMesh, SocketAddr)> {
+/// A gateway, and the sidecar of a program that answers at once, under these words of another program if there are any;
+/// and where it answers.
+pub(crate) fn ours(under: &[&str], binary: &Path) -> io::Result<(LocalMesh, SocketAddr)> {
     let (listen, web) = (free_port()?, free_port()?);
     let this = std::env::current_exe()?.display().to_string();
     let web = WEB.replace("WEB", &web.to_string()).replace("BENCH", &this);
     let objects = format!("{}{web}", EDGE.replace("LISTEN", &listen.to_string()));
     let mut command = Command::new("taskset");
-    command.args(["-c", "0"]).arg(binary).args(["up", "--capture", "ports"]);
+    command.args(["-c", "0"]).args(under).arg(binary).args(["up", "--capture", "ports"]);
     let mesh = LocalMesh::start("our-pair", command, &[("mesh.yaml", &objects)])?;
     Ok((mesh, answering("ours", listen)?))
 }
@@ -153,12 +106,6 @@ fn certify(folder: &Path) -> io::Result<()> {
     match openssl.stdout(Stdio::null()).stderr(Stdio::null()).status()?.success() {
         true => Ok(()),
         false => Err(io::Error::other("openssl made no certificate")),
-    }
-}
-
-impl Pair {
-    const fn new(name: &'static str, pid: u32, address: SocketAddr) -> Self {
-        Self { name, pid, address, full: Vec::new(), paced: Vec::new() }
     }
 }
 

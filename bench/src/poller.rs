@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
@@ -18,6 +19,8 @@ pub(crate) struct Poller {
 
 /// The token of the listener.
 pub(crate) const LISTENER: u64 = 0;
+/// How long a wait is when nothing is due.
+pub(crate) const LONGEST: Duration = Duration::from_millis(100);
 
 impl Poller {
     pub(crate) fn new() -> io::Result<Self> {
@@ -50,9 +53,9 @@ impl Poller {
         self.streams.remove(&token);
     }
 
-    /// The tokens that can be read; waits a tenth of a second at most.
-    pub(crate) fn wait(&mut self, tokens: &mut Vec<u64>) -> io::Result<()> {
-        let limit = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    /// The tokens that can be read; waits for so long at most, which is below a second.
+    pub(crate) fn wait(&mut self, tokens: &mut Vec<u64>, longest: Duration) -> io::Result<()> {
+        let limit = Timespec { tv_sec: 0, tv_nsec: longest.subsec_nanos().into() };
         tokens.clear();
         match epoll::wait(&self.epoll, spare_capacity(&mut self.ready), Some(&limit)) {
             Ok(_) => tokens.extend(self.ready.drain(..).map(|event| event.data.u64())),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use crate::poller::{LISTENER, Poller, read_once, write_all};
+use crate::poller::{LISTENER, LONGEST, Poller, read_once, write_all};
 
 /// Relays to an address until the process is ended. Prints its port first.
 pub(crate) fn run(to: SocketAddr) -> io::Result<()> {
@@ -14,7 +14,7 @@ pub(crate) fn run(to: SocketAddr) -> io::Result<()> {
     poller.listen(&listener)?;
     let (mut peers, mut buffer, mut tokens) = (HashMap::new(), vec![0; 64 * 1024], Vec::new());
     loop {
-        poller.wait(&mut tokens)?;
+        poller.wait(&mut tokens, LONGEST)?;
         for token in &tokens {
             if *token == LISTENER {
                 accept(&listener, &mut poller, &mut peers, to)?;
