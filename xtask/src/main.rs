@@ -6,6 +6,7 @@ mod bans;
 mod config;
 mod extra;
 mod fuzz;
+mod order;
 mod release;
 mod schemas;
 mod setup;

@@ -1,5 +1,6 @@
 //! `xtask release`: our programs for other machines, optimised and linked statically; and, where there is a profile of
-//! what they do most, compiled by it. The profile is a build's own count of its branches under `bench train`.
+//! what they do most, compiled by it, with the functions that are called beside each other. The profile is a build's own
+//! count of its branches under `bench train`; what it does not count, callgrind sees.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use crate::config::Config;
-use crate::{say, setup, step};
+use crate::{order, say, setup, step};
 
 /// The programs that are built when none is named.
 const PROGRAMS: &[&str] = &["mesh-node", "mesh-proxy", "meshctl", "service-mesh-controller"];
@@ -22,7 +23,13 @@ const STATIC: &str = "-Ctarget-feature=+crt-static";
 /// What puts counts together, and the Debian package that brings it. Its format is older than the compiler's, which
 /// reads it all the same.
 const MERGE: (&str, &str) = ("llvm-profdata-19", "llvm-19");
+/// What sees calls, and its package.
+const WATCH: (&str, &str) = ("valgrind", "valgrind");
 const EXTENSION: &str = "profdata";
+/// The order of functions, beside the profile.
+const ORDER: &str = "order";
+/// Whether the linker of the target can order functions: rustc brings LLVM's for this one.
+const ORDERS: bool = cfg!(target_arch = "x86_64");
 
 /// Builds these programs, or all; with `--profile` after a new profile was made.
 ///
@@ -41,6 +48,12 @@ pub(crate) fn run(config: &Config, arguments: &[String]) -> anyhow::Result<()> {
         Some(profile) => {
             say(&format!("compiled by the profile {}", profile.display()));
             flags.push(format!("-Cprofile-use={}", profile.display()));
+            let order = profile.with_extension(ORDER);
+            if ORDERS && order.exists() {
+                flags.push(format!("-Clink-arg=-Wl,--symbol-ordering-file={}", order.display()));
+                // The order is one of all programs, none of which has all functions.
+                flags.push("-Clink-arg=-Wl,--no-warn-symbol-ordering".to_owned());
+            }
         }
         None => say("compiled without a profile; --profile makes one"),
     }
@@ -72,7 +85,7 @@ fn found(folder: &Path) -> Option<PathBuf> {
 /// Makes a profile in place of the one before. Its name changes with what is in it, because cargo compiles anew when
 /// flags change, not when a file does.
 fn profile(config: &Config) -> anyhow::Result<()> {
-    setup::debian(&[MERGE])?;
+    setup::debian(&[MERGE, WATCH])?;
     let (folder, counting) = (folder(config), config.root.join("target/counting"));
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -82,16 +95,30 @@ fn profile(config: &Config) -> anyhow::Result<()> {
         build(config, &[COUNTS], &[STATIC.to_owned(), format!("-Cprofile-generate={}", raw.display())]);
     call.arg("--target-dir").arg(&counting);
     step::succeed(call)?;
-    let mut train = step::cargo(config, &["run", "--locked", "--quiet", "--package", "bench", "--", "train"]);
-    train.arg(counting.join(TARGET).join("release").join(COUNTS));
-    step::succeed(train)?;
+    let program = counting.join(TARGET).join("release").join(COUNTS);
+    let bench = |task| {
+        let mut call = step::cargo(config, &["run", "--locked", "--quiet", "--package", "bench", "--", task]);
+        call.arg(&program);
+        call
+    };
+    step::succeed(bench("train"))?;
+    let seen = folder.join("called");
+    let mut called = bench("called");
+    // What it counts meanwhile is not the work that the profile is of.
+    called.arg(&seen).env("LLVM_PROFILE_FILE", "/dev/null");
+    step::succeed(called)?;
     let merged = folder.join("merged");
     let mut merge = Command::new(MERGE.0);
     merge.args(["merge", "--sparse", "--output"]).arg(&merged).arg(&raw);
     step::succeed(merge)?;
     let text = fs::read(&merged).with_context(|| merged.display().to_string())?;
     let name = setup::key(&String::from_utf8_lossy(&text));
-    fs::rename(&merged, folder.join(name).with_extension(EXTENSION))?;
+    let mut show = Command::new(MERGE.0);
+    show.args(["show", "--all-functions", "--counts"]).arg(&merged);
+    let order = order::of(&fs::read_to_string(&seen)?, &step::output(show)?);
+    let profile = folder.join(name).with_extension(EXTENSION);
+    fs::write(profile.with_extension(ORDER), order)?;
+    fs::rename(&merged, profile)?;
     Ok(())
 }
 
