@@ -188,7 +188,8 @@ impl Gateway {
     }
 }
 
-const OBJECTS: &str = "\
+/// The service that is the origin, at port ORIGIN.
+pub(crate) const OBJECTS: &str = "\
 apiVersion: v1
 kind: Service
 metadata: {name: web, namespace: default}

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+mod alone;
 mod contest;
 mod edit;
 mod edits;
@@ -20,11 +21,11 @@ mod relays;
 mod replaced;
 mod routes;
 mod served;
-mod start;
 mod train;
 
 const USAGE: &str = "usage: cargo run --release -p bench -- WHAT
 
+  called CONTROLLER PROXY FILE  which functions a proxy calls, in callgrind's format (cargo xtask release --profile)
   edit MESHCTL N  from an edit of a file to traffic, beside N other routes
   edits MESHCTL N RATE  what is lost of N requests each of HTTP/1, HTTP/2 and TCP, kept and closed, RATE a second,
                   while routes are edited
@@ -37,9 +38,7 @@ const USAGE: &str = "usage: cargo run --release -p bench -- WHAT
   replaced MESHCTL N RATE  what is lost of RATE requests a second while N endpoints are replaced, each of whose programs
                   ends at once
   served KUBECONFIG N...  from a new HTTPRoute in a cluster to traffic, beside N other routes
-  start PROXY CONFIG METRICS  from the start of a proxy to its readiness, without a controller; METRICS is the
-                  address of CONFIG that tells it
-  called MESHCTL FILE  which functions are called at all, in callgrind's format (cargo xtask release --profile)
+  start CONTROLLER PROXY  from the start of a proxy to its readiness, without a controller, and its memory when idle
   train MESHCTL   the work that release builds are optimised for (cargo xtask release --profile)
   routes          route choice at 1 to 40,000 routes, and one insert at 40,000 routes of one host";
 
@@ -57,6 +56,10 @@ fn main() -> ExitCode {
 
 fn run(words: &[&str]) -> io::Result<()> {
     match words {
+        ["called", controller, proxy, file] => {
+            let [controller, proxy, file] = [controller, proxy, file].map(PathBuf::from);
+            alone::called(&controller, &proxy, &file)
+        }
         ["edit", binary, routes] => {
             edit::run(&PathBuf::from(binary), routes.parse().map_err(io::Error::other)?)
         }
@@ -88,11 +91,7 @@ fn run(words: &[&str]) -> io::Result<()> {
             let sizes: Result<Vec<usize>, _> = sizes.iter().map(|size| size.parse()).collect();
             served::run(&PathBuf::from(kubeconfig), &sizes.map_err(io::Error::other)?)
         }
-        ["start", binary, config, metrics] => {
-            let metrics = metrics.parse().map_err(io::Error::other)?;
-            start::run(&PathBuf::from(binary), &PathBuf::from(config), metrics)
-        }
-        ["called", binary, file] => train::called(&PathBuf::from(binary), &PathBuf::from(file)),
+        ["start", controller, proxy] => alone::start(&PathBuf::from(controller), &PathBuf::from(proxy)),
         ["train", binary] => train::run(&PathBuf::from(binary)),
         _ => Err(io::Error::other(USAGE)),
     }

@@ -32,7 +32,7 @@ pub(crate) fn run(binary: &Path, envoy: &Path) -> io::Result<()> {
 
 fn measure(binary: &Path, envoy: &Path, folder: &Path) -> io::Result<()> {
     let (_origin, origin) = spawn_origin()?;
-    let (mesh, at) = ours(&[], binary)?;
+    let (mesh, at) = ours(binary)?;
     certify(folder)?;
     let (first, first_at) = peers(envoy, folder, origin, "http/1.1")?;
     let (second, second_at) = peers(envoy, folder, origin, "h2")?;
@@ -60,15 +60,14 @@ fn resident(pid: u32) -> io::Result<u64> {
     number.ok_or_else(|| io::Error::other("no VmRSS"))
 }
 
-/// A gateway, and the sidecar of a program that answers at once, under these words of another program if there are any;
-/// and where it answers.
-pub(crate) fn ours(under: &[&str], binary: &Path) -> io::Result<(LocalMesh, SocketAddr)> {
+/// A gateway, and the sidecar of a program that answers at once; and where it answers.
+pub(crate) fn ours(binary: &Path) -> io::Result<(LocalMesh, SocketAddr)> {
     let (listen, web) = (free_port()?, free_port()?);
     let this = std::env::current_exe()?.display().to_string();
     let web = WEB.replace("WEB", &web.to_string()).replace("BENCH", &this);
     let objects = format!("{}{web}", EDGE.replace("LISTEN", &listen.to_string()));
     let mut command = Command::new("taskset");
-    command.args(["-c", "0"]).args(under).arg(binary).args(["up", "--capture", "ports"]);
+    command.args(["-c", "0"]).arg(binary).args(["up", "--capture", "ports"]);
     let mesh = LocalMesh::start("our-pair", command, &[("mesh.yaml", &objects)])?;
     Ok((mesh, answering("ours", listen)?))
 }

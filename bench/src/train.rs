@@ -14,8 +14,6 @@ use crate::{edits, say};
 const TIME: Duration = Duration::from_secs(8);
 /// Requests of each other kind, and how many a second.
 const OTHERS: (u32, u32) = (8000, 1000);
-/// Enough to see what a request calls.
-const FEW_REQUESTS: u64 = 100;
 
 /// Requests through a gateway, through two proxies with mutual TLS between them, kept busy and now and then, then each
 /// way of using connections while routes are edited.
@@ -28,24 +26,9 @@ pub(crate) fn run(binary: &Path) -> io::Result<()> {
     let answers = load::run(gateway.address, CONNECTIONS, TIME)?;
     say(&format!("{answers} requests through a gateway"));
     drop(gateway);
-    let (pair, at) = pair::ours(&[], binary)?;
+    let (pair, at) = pair::ours(binary)?;
     let answers = load::run(at, CONNECTIONS, TIME)? + load::paced(at, FEW.connections, (FEW.rate, TIME))?;
     say(&format!("{answers} requests through two proxies"));
     drop(pair);
     edits::run(binary, OTHERS.0, OTHERS.1)
-}
-
-/// Tells a file which functions are called at all, those in C included, from the start of two proxies to their end.
-///
-/// # Errors
-/// When valgrind or a mesh cannot be started, or any answer is not what the origin gave.
-pub(crate) fn called(binary: &Path, file: &Path) -> io::Result<()> {
-    let out = format!("--callgrind-out-file={}", file.display());
-    let names = ["--demangle=no", "--compress-strings=no"];
-    let under = ["valgrind", "-q", "--tool=callgrind", &out, names[0], names[1]];
-    let (pair, at) = pair::ours(&under, binary)?;
-    load::requests(at, CONNECTIONS, FEW_REQUESTS)?;
-    // Its end writes the file.
-    drop(pair);
-    Ok(())
 }

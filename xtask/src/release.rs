@@ -1,6 +1,6 @@
 //! `xtask release`: our programs for other machines, optimised and linked statically; and, where there is a profile of
 //! what they do most, compiled by it, with the functions that are called beside each other. The profile is a build's own
-//! count of its branches under `bench train`; what it does not count, callgrind sees.
+//! count of its branches under `bench train`; what else a proxy calls, callgrind sees.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,8 @@ use crate::{order, say, setup, step};
 const PROGRAMS: &[&str] = &["mesh-node", "mesh-proxy", "meshctl", "service-mesh-controller"];
 /// The one that counts: all that the others do is in it.
 const COUNTS: &str = "meshctl";
+/// A controller, and the proxy whose calls under it are watched: there is one for each workload, and most are idle.
+const WATCHED: [&str; 2] = ["service-mesh-controller", "mesh-proxy"];
 /// The triple that a static program is built for.
 const TARGET: &str =
     if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
@@ -38,26 +40,38 @@ const ORDERS: bool = cfg!(target_arch = "x86_64");
 pub(crate) fn run(config: &Config, arguments: &[String]) -> anyhow::Result<()> {
     let (options, programs): (Vec<&str>, Vec<&str>) =
         arguments.iter().map(String::as_str).partition(|word| word.starts_with("--"));
-    match options[..] {
-        [] => {}
-        ["--profile"] => profile(config)?,
+    let anew = match options[..] {
+        [] => false,
+        ["--profile"] => true,
         _ => bail!("{} is not known here; there is --profile", options.join(" ")),
+    };
+    if anew {
+        profile(config)?;
     }
+    let programs = if programs.is_empty() { PROGRAMS } else { &programs };
     let mut flags = vec![STATIC.to_owned()];
-    match found(&folder(config)) {
+    let found = found(&folder(config));
+    let order = found.as_ref().map(|profile| profile.with_extension(ORDER)).filter(|order| order.exists());
+    match &found {
         Some(profile) => {
             say(&format!("compiled by the profile {}", profile.display()));
             flags.push(format!("-Cprofile-use={}", profile.display()));
-            let order = profile.with_extension(ORDER);
-            if ORDERS && order.exists() {
-                flags.push(format!("-Clink-arg=-Wl,--symbol-ordering-file={}", order.display()));
-                // The order is one of all programs, none of which has all functions.
-                flags.push("-Clink-arg=-Wl,--no-warn-symbol-ordering".to_owned());
-            }
         }
         None => say("compiled without a profile; --profile makes one"),
     }
-    step::succeed(build(config, if programs.is_empty() { PROGRAMS } else { &programs }, &flags))
+    if let Some(order) = &order {
+        flags.push(format!("-Clink-arg=-Wl,--symbol-ordering-file={}", order.display()));
+        // No program has all functions of the list.
+        flags.push("-Clink-arg=-Wl,--no-warn-symbol-ordering".to_owned());
+    }
+    step::succeed(build(config, programs, &flags))?;
+    match order {
+        Some(order) if anew && WATCHED.iter().all(|program| programs.contains(program)) => {
+            watch(config, &order)?;
+            step::succeed(build(config, programs, &flags))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A call of cargo. The whole workspace is selected, though only these programs are built, so that dependencies have
@@ -96,30 +110,48 @@ fn profile(config: &Config) -> anyhow::Result<()> {
     call.arg("--target-dir").arg(&counting);
     step::succeed(call)?;
     let program = counting.join(TARGET).join("release").join(COUNTS);
-    let bench = |task| {
-        let mut call = step::cargo(config, &["run", "--locked", "--quiet", "--package", "bench", "--", task]);
-        call.arg(&program);
-        call
-    };
-    step::succeed(bench("train"))?;
-    let seen = folder.join("called");
-    let mut called = bench("called");
-    // What it counts meanwhile is not the work that the profile is of.
-    called.arg(&seen).env("LLVM_PROFILE_FILE", "/dev/null");
-    step::succeed(called)?;
+    step::succeed(bench(config, "train", &[program]))?;
     let merged = folder.join("merged");
     let mut merge = Command::new(MERGE.0);
     merge.args(["merge", "--sparse", "--output"]).arg(&merged).arg(&raw);
     step::succeed(merge)?;
     let text = fs::read(&merged).with_context(|| merged.display().to_string())?;
     let name = setup::key(&String::from_utf8_lossy(&text));
-    let mut show = Command::new(MERGE.0);
-    show.args(["show", "--all-functions", "--counts"]).arg(&merged);
-    let order = order::of(&fs::read_to_string(&seen)?, &step::output(show)?);
     let profile = folder.join(name).with_extension(EXTENSION);
-    fs::write(profile.with_extension(ORDER), order)?;
+    if ORDERS {
+        fs::write(profile.with_extension(ORDER), order::of("", &counts(&merged)?))?;
+    }
     fs::rename(&merged, profile)?;
     Ok(())
+}
+
+/// What a profile counted, as text.
+fn counts(profile: &Path) -> anyhow::Result<String> {
+    let mut show = Command::new(MERGE.0);
+    show.args(["show", "--all-functions", "--counts"]).arg(profile);
+    step::output(show)
+}
+
+/// Orders functions anew by what the proxy that was just built calls, that in C included, and lets it be linked again. Its
+/// names are not those of the program that counted.
+fn watch(config: &Config, order: &Path) -> anyhow::Result<()> {
+    let file = order.with_file_name("called");
+    let built = |program| config.root.join("target").join(TARGET).join("release").join(program);
+    let [controller, proxy] = WATCHED.map(built);
+    step::succeed(bench(config, "called", &[controller, proxy, file.clone()]))?;
+    let counts = counts(&order.with_extension(EXTENSION))?;
+    fs::write(order, order::of(&fs::read_to_string(&file)?, &counts))?;
+    // The flags are as before; what cargo compiles anew is a file that was written since.
+    let main = config.root.join(WATCHED[1]).join("src/main.rs");
+    fs::write(&main, fs::read(&main)?)?;
+    Ok(())
+}
+
+/// A task of our benchmarks, about these files.
+fn bench(config: &Config, task: &str, files: &[PathBuf]) -> Command {
+    let mut call = step::cargo(config, &["run", "--locked", "--quiet", "--package", "bench", "--", task]);
+    call.args(files);
+    call
 }
 
 #[cfg(test)]
