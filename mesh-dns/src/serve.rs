@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -138,25 +138,36 @@ impl<N: Names> Server<N> {
         });
     }
 
-    /// Answers connections (RFC 7766) until `end` resolves, and gives those that are open then the time of one question.
+    /// Answers connections (RFC 7766) until `end` resolves. Then it closes those that ask nothing, and gives the others the
+    /// time of one question.
     pub async fn connections(self: Arc<Self>, listener: TcpListener, end: impl Future<Output = ()>) {
         let (mut open, mut end) = (JoinSet::new(), std::pin::pin!(end));
+        let (goes_on, ends) = watch::channel(());
         loop {
             tokio::select! {
                 accepted = listener.accept(), if open.len() < UNDER_WAY => match accepted {
-                    Ok((stream, _)) => drop(open.spawn(Arc::clone(&self).connection(stream))),
+                    Ok((stream, _)) => drop(open.spawn(Arc::clone(&self).connection(stream, ends.clone()))),
                     Err(_) => tokio::time::sleep(BREATH).await,
                 },
                 Some(_) = open.join_next(), if !open.is_empty() => {}
                 () = &mut end => break,
             }
         }
-        drop(listener);
+        drop((listener, goes_on));
         let _ = timeout(LIMIT, async { while open.join_next().await.is_some() {} }).await;
     }
 
-    async fn connection(self: Arc<Self>, mut stream: TcpStream) {
-        while let Ok(Ok(message)) = timeout(IDLE, read(&mut stream)).await {
+    async fn connection(self: Arc<Self>, mut stream: TcpStream, mut ends: watch::Receiver<()>) {
+        let mut first = [0];
+        loop {
+            tokio::select! {
+                biased;
+                // A question that has begun to come is read to its end.
+                come = stream.peek(&mut first) => if !matches!(come, Ok(1)) { return },
+                _ = ends.changed() => return,
+                () = tokio::time::sleep(IDLE) => return,
+            }
+            let Ok(Ok(message)) = timeout(IDLE, read(&mut stream)).await else { return };
             let query = Query::read(&message).ok();
             let known = query.as_ref().and_then(|query| self.at_once(query, WHOLE));
             let answer = match known {

@@ -2,6 +2,9 @@
 
 use std::sync::Mutex;
 
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
 use super::*;
 use crate::message::{Answer, Family, Question};
 
@@ -173,15 +176,20 @@ async fn one_that_ends_answers_what_has_come_and_leaves_the_rest_to_its_successo
     ends.await.unwrap();
 }
 
+/// A server of connections that asks this other one, and what ends it.
+fn ending(servers: Vec<SocketAddr>) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
+    let (_, listener) = local();
+    let at = listener.local_addr().unwrap();
+    let server = Arc::new(Server::new(One::default(), Upstream { servers, mark: None }));
+    let (end, ended) = oneshot::channel::<()>();
+    let ended = async { drop(ended.await) };
+    (at, end, tokio::spawn(server.connections(listener, ended)))
+}
+
 #[tokio::test]
 async fn a_connection_that_is_open_at_the_end_gets_its_answer() {
-    let ((_, silent), (_, listener)) = (local(), local());
-    let at = listener.local_addr().unwrap();
-    let upstream = Upstream { servers: vec![silent.local_addr().unwrap()], mark: None };
-    let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    tokio::spawn(Arc::new(Server::new(One::default(), upstream)).connections(listener, async {
-        let _ = ended.await;
-    }));
+    let (_, silent) = local();
+    let (at, end, _) = ending(vec![silent.local_addr().unwrap()]);
     let mut stream = TcpStream::connect(at).await.unwrap();
     let question = Question::new(1, "gone.test", Family::V4).unwrap();
     write(&mut stream, &question.encode()).await.unwrap();
@@ -190,4 +198,17 @@ async fn a_connection_that_is_open_at_the_end_gets_its_answer() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(TcpStream::connect(at).await.is_err(), "it still listens");
     assert_eq!(question.answer(&read(&mut stream).await.unwrap()), Ok(Answer::NoSuchName));
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_nothing_is_not_waited_for() {
+    let (at, end, ended) = ending(Vec::new());
+    let (mut asked, silent) = (TcpStream::connect(at).await.unwrap(), TcpStream::connect(at).await.unwrap());
+    let question = Question::new(1, "web.test", Family::V4).unwrap();
+    write(&mut asked, &question.encode()).await.unwrap();
+    assert!(matches!(question.answer(&read(&mut asked).await.unwrap()), Ok(Answer::Addresses(..))));
+    end.send(()).unwrap();
+    timeout(LIMIT / 2, ended).await.expect("it does not wait").unwrap();
+    assert!(read(&mut asked).await.is_err(), "it is closed");
+    drop(silent);
 }
