@@ -9,13 +9,14 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::contest::{self, Contestant};
+use crate::load;
 use crate::mesh::{EDGE, LocalMesh, free_port, wait_for};
-use crate::{load, say};
+use crate::peers::{Peer, Peers};
 
 /// Connections that are kept alive.
 pub(crate) const CONNECTIONS: usize = 32;
@@ -37,13 +38,14 @@ pub(crate) fn run(binary: &Path) -> io::Result<()> {
     let (_origin, origin) = spawn_self(&["origin"], "1")?;
     let (relay, relay_at) = spawn_self(&["relay", &origin.to_string()], "0")?;
     let gateway = Gateway::start(&[], binary, origin)?;
-    let folder = Folder::new()?;
-    let peers = peers(&folder.0, origin)?;
+    let peers = Peers::new(origin)?;
+    let nginx = peers.nginx(NGINX)?;
+    let haproxy = peers.haproxy(HAPROXY)?;
     let mut all = vec![
         Contestant::new("relay", relay.0.id(), relay_at),
         Contestant::new("mesh gateway", gateway.mesh.id(), gateway.address),
     ];
-    all.extend(peers.iter().map(|(name, running, at)| Contestant::new(name, running.0.id(), *at)));
+    all.extend(nginx.iter().chain(&haproxy).map(Peer::contestant));
     let pace = contest::pace_for(&all, PART)?;
     contest::run(&mut all, pace)?;
     let (relay, others) = all.split_first().ok_or_else(|| io::Error::other("nobody takes part"))?;
@@ -51,87 +53,14 @@ pub(crate) fn run(binary: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A folder of its own, removed when dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> io::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("mesh-bench-http1-{}", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Those of nginx and HAProxy that are installed: one worker each, nothing logged, connections to the origin kept.
-fn peers(folder: &Path, origin: SocketAddr) -> io::Result<Vec<(&'static str, Running, SocketAddr)>> {
-    let mut peers = Vec::new();
-    let folder_text = folder.display().to_string();
-    for (name, argument, template) in [("nginx", "-c", NGINX), ("haproxy", "-f", HAPROXY)] {
-        let port = free_port()?;
-        let text = template.replace("LISTEN", &port.to_string()).replace("ORIGIN", &origin.to_string());
-        let file = folder.join(name);
-        std::fs::write(&file, text.replace("FOLDER", &folder_text))?;
-        let mut command = Command::new("taskset");
-        command.args(["-c", "0", name, argument]).arg(&file).stderr(Stdio::null());
-        let mut child = Running(command.spawn()?);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut gone = false;
-        wait_for(name, || {
-            gone = !matches!(child.0.try_wait(), Ok(None));
-            gone || load::requests(address, 1, 1).is_ok()
-        })?;
-        if gone {
-            say(&format!("{name} is not installed"));
-        } else {
-            peers.push((name, child, address));
-        }
-    }
-    Ok(peers)
-}
-
 const NGINX: &str = "\
-daemon off;
-master_process off;
-worker_processes 1;
-pid FOLDER/nginx.pid;
-error_log /dev/null;
-events { worker_connections 1024; }
-http {
-  access_log off;
-  keepalive_requests 1000000000;
-  client_body_temp_path FOLDER/1;
-  proxy_temp_path FOLDER/2;
-  fastcgi_temp_path FOLDER/3;
-  uwsgi_temp_path FOLDER/4;
-  scgi_temp_path FOLDER/5;
-  upstream origin { server ORIGIN; keepalive 64; keepalive_requests 1000000000; }
-  server {
-    listen 127.0.0.1:LISTEN;
-    location / { proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection \"\"; }
-  }
-}
+  server { listen 127.0.0.1:LISTEN; location / { proxy_pass http://origin; } }
 ";
 
 const HAPROXY: &str = "\
-global
-  nbthread 1
-defaults
-  mode http
-  timeout client 30s
-  timeout server 30s
-  timeout connect 5s
 frontend all
   bind 127.0.0.1:LISTEN
   default_backend origin
-backend origin
-  http-reuse always
-  server origin ORIGIN
 ";
 
 /// User and system time of a process (proc(5), fields 14 and 15 of stat; 100 ticks a second).

@@ -15,6 +15,7 @@ mod load;
 mod mesh;
 mod origin;
 mod pair;
+mod peers;
 mod poller;
 mod relay;
 mod relays;
@@ -33,8 +34,8 @@ const USAGE: &str = "usage: cargo run --release -p bench -- WHAT
                   and HAProxy where they are installed
   instructions MESHCTL  the same requests, in instructions of the gateway's process (needs valgrind)
   pair MESHCTL ENVOY  requests through two proxies with mutual TLS between them: CPU per request of ours, of two
-                  listeners of one Envoy with either HTTP between them, and of two blind relays, at full load
-                  and at 1,000 a second
+                  listeners of one Envoy with either HTTP between them, of nginx and HAProxy where they are
+                  installed, and of two blind relays, at full load and at 1,000 a second
   replaced MESHCTL N RATE  what is lost of RATE requests a second while N endpoints are replaced, each of whose programs
                   ends at once
   served KUBECONFIG N...  from a new HTTPRoute in a cluster to traffic, beside N other routes

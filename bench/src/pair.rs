@@ -1,6 +1,6 @@
 //! Two proxies with mutual TLS between them, as sidecars are: the processor time that they add to a request, beside the
 //! same by two listeners of one Envoy, with HTTP/1.1 between them (what a sidecar does unless it is told otherwise) and
-//! with HTTP/2, and by two blind relays. Proxies on core 0, generator and origin on core 1, all in the same rounds.
+//! with HTTP/2, by nginx and HAProxy where they are installed, and by two blind relays. Proxies on core 0, generator and origin on core 1, all in the same rounds.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use crate::contest::{self, Contestant, Pace};
 use crate::http1::{Running, spawn_origin, spawn_self};
 use crate::mesh::{EDGE, LocalMesh, free_port, wait_for};
+use crate::peers::{Peer, Peers};
 use crate::{load, say};
 
 /// The second load, where waking up counts.
@@ -17,34 +18,31 @@ pub(crate) const FEW: Pace = Pace { connections: 10, rate: 1000 };
 /// Files of the peers.
 const KEY: &str = "key.pem";
 const CERTIFICATE: &str = "cert.pem";
+/// Both in one, as HAProxy reads them.
+const BOTH: &str = "both.pem";
 
 /// Prints what each pair costs, and what ours costs beside each.
 ///
 /// # Errors
 /// When a program cannot be started, or any answer is not what the origin gave.
 pub(crate) fn run(binary: &Path, envoy: &Path) -> io::Result<()> {
-    let folder = std::env::temp_dir().join(format!("mesh-bench-pair-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    let outcome = measure(binary, envoy, &folder);
-    std::fs::remove_dir_all(&folder)?;
-    outcome
-}
-
-fn measure(binary: &Path, envoy: &Path, folder: &Path) -> io::Result<()> {
     let (_origin, origin) = spawn_origin()?;
     let (mesh, at) = ours(binary)?;
-    certify(folder)?;
-    let (first, first_at) = peers(envoy, folder, origin, "http/1.1")?;
-    let (second, second_at) = peers(envoy, folder, origin, "h2")?;
+    let peers = Peers::new(origin)?;
+    certify(&peers.folder)?;
+    let (first, first_at) = envoys(envoy, &peers.folder, origin, "http/1.1")?;
+    let (second, second_at) = envoys(envoy, &peers.folder, origin, "h2")?;
+    let (nginx, haproxy) = (peers.nginx(NGINX)?, peers.haproxy(HAPROXY)?);
     let (relays, relays_at) = spawn_self(&["relays", &origin.to_string()], "0")?;
-    let mut pairs = [
+    let mut pairs = vec![
         Contestant::new("ours", mesh.id(), at),
         Contestant::new("Envoy, HTTP/1.1", first.0.id(), answering("Envoy", first_at)?),
         Contestant::new("Envoy, HTTP/2", second.0.id(), answering("Envoy", second_at)?),
         Contestant::new("blind relays", relays.0.id(), answering("relays", relays_at.port())?),
     ];
+    pairs.extend(nginx.iter().chain(&haproxy).map(Peer::contestant));
     contest::run(&mut pairs, FEW)?;
-    let [ours, others @ ..] = &pairs;
+    let (ours, others) = pairs.split_first().ok_or_else(|| io::Error::other("nobody takes part"))?;
     others.iter().for_each(|other| contest::compare(ours, other));
     for (name, pid) in [("ours", mesh.id()), ("Envoy", first.0.id())] {
         say(&format!("{name}: {} MB", resident(pid)? >> 10));
@@ -73,7 +71,7 @@ pub(crate) fn ours(binary: &Path) -> io::Result<(LocalMesh, SocketAddr)> {
 }
 
 /// Two listeners of one Envoy: the first speaks this protocol of ALPN over mutual TLS to the second, as sidecars do.
-fn peers(envoy: &Path, folder: &Path, origin: SocketAddr, protocol: &str) -> io::Result<(Running, u16)> {
+fn envoys(envoy: &Path, folder: &Path, origin: SocketAddr, protocol: &str) -> io::Result<(Running, u16)> {
     let (listen, inner) = (free_port()?, free_port()?);
     let [key, certificate] = [KEY, CERTIFICATE].map(|name| folder.join(name));
     let config = folder.join(format!("envoy-{listen}.yaml"));
@@ -102,10 +100,12 @@ fn certify(folder: &Path) -> io::Result<()> {
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
     openssl.args(["-days", "1", "-subj", "/CN=peer", "-keyout"]).arg(key).arg("-out").arg(certificate);
-    match openssl.stdout(Stdio::null()).stderr(Stdio::null()).status()?.success() {
-        true => Ok(()),
-        false => Err(io::Error::other("openssl made no certificate")),
+    if !openssl.stdout(Stdio::null()).stderr(Stdio::null()).status()?.success() {
+        return Err(io::Error::other("openssl made no certificate"));
     }
+    let both = [CERTIFICATE, KEY].map(|name| std::fs::read_to_string(folder.join(name)));
+    let [certificate, key] = both;
+    std::fs::write(folder.join(BOTH), certificate? + &key?)
 }
 
 /// Waits until a port answers.
@@ -126,6 +126,41 @@ apiVersion: v1
 kind: Service
 metadata: {name: web, namespace: default}
 spec: {selector: {app: web}, ports: [{port: 80, targetPort: http, appProtocol: http}]}
+";
+
+const NGINX: &str = "\
+  upstream inner { server 127.0.0.1:INNER; keepalive 64; keepalive_requests 1000000000; }
+  ssl_protocols TLSv1.3;
+  proxy_ssl_protocols TLSv1.3;
+  server {
+    listen 127.0.0.1:LISTEN;
+    proxy_ssl_certificate FOLDER/cert.pem;
+    proxy_ssl_certificate_key FOLDER/key.pem;
+    proxy_ssl_trusted_certificate FOLDER/cert.pem;
+    proxy_ssl_verify on;
+    proxy_ssl_name peer;
+    location / { proxy_pass https://inner; }
+  }
+  server {
+    listen 127.0.0.1:INNER ssl;
+    ssl_certificate FOLDER/cert.pem;
+    ssl_certificate_key FOLDER/key.pem;
+    ssl_client_certificate FOLDER/cert.pem;
+    ssl_verify_client on;
+    location / { proxy_pass http://origin; }
+  }
+";
+
+const HAPROXY: &str = "\
+backend inner
+  http-reuse always
+  server inner 127.0.0.1:INNER ssl verify required ca-file FOLDER/cert.pem crt FOLDER/both.pem
+frontend outer
+  bind 127.0.0.1:LISTEN
+  default_backend inner
+frontend inner
+  bind 127.0.0.1:INNER ssl crt FOLDER/both.pem ca-file FOLDER/cert.pem verify required
+  default_backend origin
 ";
 
 const ENVOY: &str = "\
