@@ -147,30 +147,39 @@ pub(crate) fn once(config: &Config) -> anyhow::Result<()> {
             let second = play(config, &place, &alone)?;
             results.take(&second, &failed);
         }
-        others.push(gap::check(&place).context("no gap"));
+        others.push(part("no gap", || gap::check(&place)));
         for mode in mesh::Mesh::MODES {
-            let judged =
-                mesh::in_mode(config, &place, *mode).and_then(|results| mesh::judge(config, &results));
-            others.push(judged.with_context(|| format!("mode {}", mode.name())));
+            others.push(part(&format!("suite, mode {}", mode.name()), || {
+                mesh::judge(config, &mesh::in_mode(config, &place, *mode)?)
+            }));
         }
-        others.push(meshed::check(config, &place));
-        others.push(meshed::on_node(config, &place));
-        others.push(upgrades::check(&place, UPGRADES));
-        others.push(greeting::check(&place).context("greetings"));
+        others.push(part("sidecars", || meshed::check(config, &place)));
+        others.push(part("node mode", || meshed::on_node(config, &place)));
+        others.push(part("upgrades", || upgrades::check(&place, UPGRADES)));
+        others.push(part("greetings", || greeting::check(&place)));
         for mode in ["sidecar", "node"] {
-            let checked = workloads::check(config, &place, (mode, ROLLOUTS));
-            others.push(checked.with_context(|| format!("workloads, mode {mode}")));
-            others.push(names::check(config, &place, mode).with_context(|| format!("names, mode {mode}")));
+            let checked = || workloads::check(config, &place, (mode, ROLLOUTS));
+            others.push(part(&format!("workloads, mode {mode}"), checked));
+            others.push(part(&format!("names, mode {mode}"), || names::check(config, &place, mode)));
         }
         // The controller that began with the standard definitions goes on with the others. The last trial leaves a cluster
         // that is not what it was.
-        let tried = cluster::channel_of(config, &place, Channel::Experimental)
-            .and_then(|()| trials::all(config, &place, ""));
-        others.push(tried);
+        others.push(part("trials", || {
+            cluster::channel_of(config, &place, Channel::Experimental)?;
+            trials::all(config, &place, "")
+        }));
         Ok(results)
     })?;
     let judged = known.judge(&results, GATEWAY_TESTS);
     others.into_iter().collect::<anyhow::Result<()>>().and(judged)
+}
+
+/// A part of a run; says how long it took, and names it where it failed.
+fn part(name: &str, check: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let start = Stopwatch::start();
+    let outcome = check();
+    say(&format!("took {:.0?}: {name}", start.elapsed()));
+    outcome.with_context(|| name.to_owned())
 }
 
 /// What a full run is about.
