@@ -67,8 +67,11 @@ struct Extent {
 
 /// Every change under every kind of traffic, one after the other.
 const WHOLE: Extent = Extent { rate: 500, count: 20_000, between: Duration::from_millis(1500) };
-/// All kinds of traffic at once, and one change after the other.
-const SHORT: Extent = Extent { rate: 25, count: 1_250, between: Duration::from_millis(200) };
+/// All kinds of traffic at once, and one change after the other; the traffic ends after the last, and long before its
+/// count is reached.
+const SHORT: Extent = Extent { rate: 50, count: 30_000, between: Duration::from_millis(200) };
+/// How long traffic goes on after a change.
+const AFTERWARDS: Duration = Duration::from_secs(2);
 
 /// Measures in a running cluster that has our controller; what it made there is removed.
 ///
@@ -80,7 +83,7 @@ pub(crate) fn run(config: &Config, given: &Arguments) -> anyhow::Result<()> {
         return check(&place);
     }
     let outcome = prepare(&place).and_then(|to| whole(&place, to, given));
-    remove(&place)?;
+    remove(&place, true)?;
     outcome
 }
 
@@ -90,17 +93,18 @@ pub(crate) fn run(config: &Config, given: &Arguments) -> anyhow::Result<()> {
 /// As [`run`].
 pub(crate) fn check(place: &Place) -> anyhow::Result<()> {
     let outcome = prepare(place).and_then(|to| short(place, to));
-    remove(place)?;
+    remove(place, false)?;
     outcome
 }
 
-fn remove(place: &Place) -> anyhow::Result<()> {
-    kubectl(place, &["delete", "namespace", "gap", "--ignore-not-found", "--timeout=90s"]).map(drop)
+fn remove(place: &Place, waits: bool) -> anyhow::Result<()> {
+    let wait = format!("--wait={waits}");
+    kubectl(place, &["delete", "namespace", "gap", "--ignore-not-found", "--timeout=90s", &wait]).map(drop)
 }
 
 /// The gateway's address once it serves all traffic.
 fn prepare(place: &Place) -> anyhow::Result<IpAddr> {
-    remove(place)?;
+    remove(place, true)?;
     apply(place, include_str!("../gap.yaml"))?;
     for name in ["deployment/http", "deployment/tcp"] {
         rolled(place, NAMESPACE, name)?;
@@ -151,14 +155,15 @@ fn whole(place: &Place, to: IpAddr, given: &Arguments) -> anyhow::Result<()> {
 /// greeted when they end, which no proxy can mend: meanwhile there are none.
 fn short(place: &Place, to: IpAddr) -> anyhow::Result<()> {
     let loads = |modes: &[Mode]| -> Vec<Load> {
-        modes.iter().map(|mode| load(to, *mode, SHORT.rate, SHORT.count)).collect()
+        let load = |mode: &Mode| Load { attended: true, ..load(to, *mode, SHORT.rate, SHORT.count) };
+        modes.iter().map(load).collect()
     };
     let others = [Change::Edits, Change::Gateway, Change::Controller];
     let mut tallies = under(place, &loads(&Mode::ALL), &others, SHORT.between)?;
     let http: Vec<Mode> = Mode::ALL.into_iter().filter(|mode| *mode != Mode::Tcp).collect();
     tallies.extend(under(place, &loads(&http), &[Change::Backends], SHORT.between)?);
     let lost: u64 = tallies.iter().map(|(_, tally)| tally.lost()).sum();
-    let sent = SHORT.count as usize * tallies.len();
+    let sent = tallies.iter().map(|(_, tally)| tally.lost() + tally.answered).sum::<u64>();
     say(&format!("no gap: {lost} of {sent} requests were lost in 20 edits and three restarts"));
     if lost == 0 { Ok(()) } else { bail!("{lost} requests were lost") }
 }
@@ -185,6 +190,7 @@ fn under(
             outcome = Err(anyhow::anyhow!("the requests of {} ended before the change did", mode.name()));
         }
     }
+    pause(AFTERWARDS);
     let mut tallies = Vec::new();
     for (mode, child) in children {
         let tally = ended(child)?;
@@ -203,9 +209,10 @@ fn start(place: &Place, load: &Load) -> anyhow::Result<Child> {
     // It ends by itself; the limit is for the case that it does not.
     let limit = load.count / load.rate + 60;
     call.args(["timeout", "--kill-after=5", &limit.to_string()]).arg(std::env::current_exe()?);
-    call.args(load.arguments()).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("the load")
+    call.args(load.arguments()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("the load")
 }
 
+/// What became of a load, which is told to end where it is attended.
 fn ended(child: Child) -> anyhow::Result<Tally> {
     let output = child.wait_with_output()?;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -80,7 +80,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     steps.run("conformance", || conformance(config, (&["test"], python.as_deref()), &mut totals));
     steps.run("installation", || conformance(config, (&["install"], python.as_deref()), &mut totals));
     // The authority's absence is short here: a busy machine takes seconds to start a controller.
-    let rotation = ["rotation", "--life", "20", "--away", "5"];
+    let rotation = ["rotation", "--life", "16", "--away", "5"];
     steps.run("rotation", || conformance(config, (&rotation, python.as_deref()), &mut totals));
     if totals.passed == 0 {
         steps.run("totals", || bail!("no test ran"));
