@@ -13,7 +13,7 @@ use crate::{edits, say};
 /// How long each of the steady loads lasts.
 const TIME: Duration = Duration::from_secs(8);
 /// Requests of each other kind, and how many a second.
-const OTHERS: (u32, u32) = (8000, 1000);
+const OTHERS: (u32, u32) = (6000, 500);
 
 /// Requests through a gateway, through two proxies with mutual TLS between them, kept busy and now and then, then each
 /// way of using connections while routes are edited.
