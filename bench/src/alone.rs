@@ -63,17 +63,27 @@ pub(crate) fn start(controller: &Path, proxy: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Tells a file which functions are called, those in C included, from a start with a controller to the end, with
-/// requests of each kind in between.
+/// Tells a file which functions are called, those in C included: first in a life without a controller in which nobody asks
+/// anything, then in one with a controller and requests of each kind.
 ///
 /// # Errors
 /// When valgrind or another program cannot be started, or an answer is not what the origin gave.
 pub(crate) fn called(controller: &Path, proxy: &Path, file: &Path) -> io::Result<()> {
     let (_origin, origin) = spawn_origin()?;
-    let mut valgrind = Command::new("valgrind");
-    valgrind.args(["-q", "--tool=callgrind", "--demangle=no", "--compress-strings=no"]);
-    valgrind.arg(format!("--callgrind-out-file={}", file.display())).arg(proxy);
-    Place::new(origin)?.live(controller, valgrind)
+    let place = Place::new(origin)?;
+    let watched = |life: &str| {
+        let out = place.folder.join(life);
+        let mut valgrind = Command::new("valgrind");
+        valgrind.args(["-q", "--tool=callgrind", "--demangle=no", "--compress-strings=no"]);
+        valgrind.arg(format!("--callgrind-out-file={}", out.display())).arg(proxy);
+        (valgrind, out)
+    };
+    let (busy, idle) = (watched("busy"), watched("idle"));
+    place.live(controller, busy.0)?;
+    let running = place.proxy(idle.0)?;
+    std::thread::park_timeout(IDLE);
+    ended(running)?;
+    std::fs::write(file, std::fs::read_to_string(idle.1)? + &std::fs::read_to_string(busy.1)?)
 }
 
 impl Place {
@@ -136,15 +146,12 @@ impl Place {
         serving.args(["--readiness", &format!("127.0.0.1:{}", free_port()?)]);
         let _controller = quietly(serving)?;
         wait_for("the controller", || self.token().exists())?;
-        let mut proxy = self.proxy(proxy)?;
+        let proxy = self.proxy(proxy)?;
         for port in self.ports {
             wait_for("the proxy", || load::requests(port, 1, 1).is_ok())?;
             load::requests(port, CONNECTIONS, FEW)?;
         }
-        // Callgrind writes at the end.
-        Command::new("kill").args(["-TERM", &proxy.0.id().to_string()]).status()?;
-        proxy.0.wait()?;
-        Ok(())
+        ended(proxy)
     }
 
     /// Starts the proxy of this configuration and waits until it is ready.
@@ -169,6 +176,12 @@ impl Drop for Place {
 
 fn quietly(mut command: Command) -> io::Result<Running> {
     Ok(Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?))
+}
+
+/// Lets a process end by itself, at which callgrind writes.
+fn ended(mut running: Running) -> io::Result<()> {
+    Command::new("kill").args(["-TERM", &running.0.id().to_string()]).status()?;
+    running.0.wait().map(drop)
 }
 
 /// What a process holds of its own, and what of files (proc(5)).
