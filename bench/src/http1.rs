@@ -3,9 +3,9 @@
 //! nginx and HAProxy take part where they are installed: what a relay's price means differs between processors, and
 //! theirs tells it. The proxy under test runs alone on core 0, generator and origin on core 1.
 //!
-//! There are two loads, because each alone misleads. At full load a relay waits for generator and origin, which then never
-//! sleep, so that it wakes nobody; those that cost more than generator and origin are waited for, and pay for waking them.
-//! With as many requests a second for all, nobody is waited for.
+//! There are two loads, because the first alone misleads. At full load a relay keeps generator and origin as busy as itself:
+//! nobody sleeps, so that it wakes nobody. Whoever costs more leaves them time to sleep and pays for waking them. With as
+//! many requests a second for all, everybody wakes others, and what is left is the difference between the contestants.
 
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
