@@ -4,7 +4,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use mesh_rt::{Clock, SystemClock};
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::edit::percentiles;
 use crate::http1::{CONNECTIONS, OBJECTS, Running, spawn_origin};
-use crate::mesh::{EDGE, free_port, wait_for};
+use crate::mesh::{EDGE, Folder, free_port, wait_for};
 use crate::{load, say};
 
 const STARTS: usize = 20;
@@ -32,7 +32,7 @@ spec: {command: [none], ports: [{name: http, containerPort: ORIGIN}]}
 
 /// A folder with the configuration of a proxy that is gateway and sidecar at once, and of its controller.
 struct Place {
-    folder: PathBuf,
+    folder: Folder,
     controller: SocketAddr,
     metrics: SocketAddr,
     /// Where the gateway, the way out and the way in listen.
@@ -72,7 +72,7 @@ pub(crate) fn called(controller: &Path, proxy: &Path, file: &Path) -> io::Result
     let (_origin, origin) = spawn_origin()?;
     let place = Place::new(origin)?;
     let watched = |life: &str| {
-        let out = place.folder.join(life);
+        let out = place.folder.0.join(life);
         let mut valgrind = Command::new("valgrind");
         valgrind.args(["-q", "--tool=callgrind", "--demangle=no", "--compress-strings=no"]);
         valgrind.arg(format!("--callgrind-out-file={}", out.display())).arg(proxy);
@@ -88,7 +88,7 @@ pub(crate) fn called(controller: &Path, proxy: &Path, file: &Path) -> io::Result
 
 impl Place {
     fn new(origin: SocketAddr) -> io::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("mesh-bench-alone-{}", std::process::id()));
+        let folder = Folder::new("alone")?;
         let free = || Ok::<_, io::Error>(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
         let place =
             Self { folder, controller: free()?, metrics: free()?, ports: [free()?, free()?, free()?] };
@@ -108,7 +108,7 @@ impl Place {
                 "roots": place.authority().join("roots.pem"),
                 "token": place.token(),
             },
-            "state": { "directory": place.folder.join("kept") },
+            "state": { "directory": place.folder.0.join("kept") },
             "gateway": { "namespace": "default", "name": "edge", "address": "127.0.0.1" },
             "sidecar": {
                 "namespace": "default", "name": "web",
@@ -123,11 +123,11 @@ impl Place {
     }
 
     fn source(&self) -> PathBuf {
-        self.folder.join("source")
+        self.folder.0.join("source")
     }
 
     fn authority(&self) -> PathBuf {
-        self.folder.join("authority")
+        self.folder.0.join("authority")
     }
 
     fn token(&self) -> PathBuf {
@@ -135,7 +135,7 @@ impl Place {
     }
 
     fn config(&self) -> PathBuf {
-        self.folder.join("proxy.json")
+        self.folder.0.join("proxy.json")
     }
 
     /// A life with a controller, from start to end.
@@ -144,7 +144,7 @@ impl Place {
         serving.arg("--source").arg(self.source()).arg("--state").arg(self.authority());
         serving.args(["--listen", &self.controller.to_string()]);
         serving.args(["--readiness", &format!("127.0.0.1:{}", free_port()?)]);
-        let _controller = quietly(serving)?;
+        let _controller = Running::quietly(serving)?;
         wait_for("the controller", || self.token().exists())?;
         let proxy = self.proxy(proxy)?;
         for port in self.ports {
@@ -157,7 +157,7 @@ impl Place {
     /// Starts the proxy of this configuration and waits until it is ready.
     fn proxy(&self, mut command: Command) -> io::Result<Running> {
         command.arg("--config").arg(self.config());
-        let (begin, running) = (SystemClock.monotonic(), quietly(command)?);
+        let (begin, running) = (SystemClock.monotonic(), Running::quietly(command)?);
         while !load::page(self.metrics, "/ready").is_ok_and(|page| page.starts_with("HTTP/1.1 200")) {
             if SystemClock.monotonic() - begin > LIMIT {
                 return Err(io::Error::other("the proxy was not ready in time"));
@@ -168,16 +168,6 @@ impl Place {
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn quietly(mut command: Command) -> io::Result<Running> {
-    Ok(Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?))
-}
-
 /// Lets a process end by itself, at which callgrind writes.
 fn ended(mut running: Running) -> io::Result<()> {
     Command::new("kill").args(["-TERM", &running.0.id().to_string()]).status()?;
@@ -185,7 +175,7 @@ fn ended(mut running: Running) -> io::Result<()> {
 }
 
 /// What a process holds of its own, and what of files (proc(5)).
-fn resident(pid: u32) -> io::Result<String> {
+pub(crate) fn resident(pid: u32) -> io::Result<String> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let lines = status.lines().filter(|line| line.starts_with("Rss") || line.starts_with("VmRSS:"));
     Ok(lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join(", "))

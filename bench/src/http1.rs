@@ -26,6 +26,13 @@ const PART: f64 = 0.6;
 /// A process that is ended when dropped.
 pub(crate) struct Running(pub(crate) Child);
 
+impl Running {
+    /// Starts one that neither reads nor says anything.
+    pub(crate) fn quietly(mut command: Command) -> io::Result<Self> {
+        Ok(Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?))
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();

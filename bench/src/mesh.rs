@@ -3,7 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::http1::Running;
@@ -28,22 +28,38 @@ spec:
 ---
 ";
 
+/// A folder of this process, removed when dropped.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> io::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("mesh-bench-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A mesh and the folder that describes it; both end with the value, and the programs of the mesh with it.
 pub(crate) struct LocalMesh {
-    folder: PathBuf,
+    folder: Folder,
     running: Running,
 }
 
 impl LocalMesh {
     /// Writes files into a folder of this name and begins to serve it. `command` is the call up to the folder.
     pub(crate) fn start(name: &str, mut command: Command, files: &[(&str, &str)]) -> io::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("mesh-bench-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
+        let folder = Folder::new(name)?;
         for (file, text) in files {
-            std::fs::write(folder.join(file), text)?;
+            std::fs::write(folder.0.join(file), text)?;
         }
-        command.arg(&folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Ok(Self { folder, running: Running(command.spawn()?) })
+        command.arg(&folder.0);
+        Ok(Self { folder, running: Running::quietly(command)? })
     }
 
     /// Its process.
@@ -53,9 +69,9 @@ impl LocalMesh {
 
     /// Puts another file in place as a whole.
     pub(crate) fn describe(&self, file: &str, text: &str) -> io::Result<()> {
-        let new = self.folder.join(".new");
+        let new = self.folder.0.join(".new");
         std::fs::write(&new, text)?;
-        std::fs::rename(&new, self.folder.join(file))
+        std::fs::rename(&new, self.folder.0.join(file))
     }
 }
 
@@ -64,7 +80,6 @@ impl Drop for LocalMesh {
         let pid = self.id().to_string();
         let _ = Command::new("kill").args(["-INT", &pid]).status();
         let _ = self.running.0.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

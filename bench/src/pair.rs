@@ -1,12 +1,14 @@
 //! Two proxies with mutual TLS between them, as sidecars are: the processor time that they add to a request, beside the
 //! same by two listeners of one Envoy, with HTTP/1.1 between them (what a sidecar does unless it is told otherwise) and
-//! with HTTP/2, by nginx and HAProxy where they are installed, and by two blind relays. Proxies on core 0, generator and origin on core 1, all in the same rounds.
+//! with HTTP/2, by nginx and HAProxy where they are installed, and by two blind relays. Proxies on core 0, generator and
+//! origin on core 1, all in the same rounds.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::alone::resident;
 use crate::contest::{self, Contestant, Pace};
 use crate::http1::{Running, spawn_origin, spawn_self};
 use crate::mesh::{EDGE, LocalMesh, free_port, wait_for};
@@ -29,9 +31,9 @@ pub(crate) fn run(binary: &Path, envoy: &Path) -> io::Result<()> {
     let (_origin, origin) = spawn_origin()?;
     let (mesh, at) = ours(binary)?;
     let peers = Peers::new(origin)?;
-    certify(&peers.folder)?;
-    let (first, first_at) = envoys(envoy, &peers.folder, origin, "http/1.1")?;
-    let (second, second_at) = envoys(envoy, &peers.folder, origin, "h2")?;
+    certify(&peers.folder.0)?;
+    let (first, first_at) = envoys(envoy, &peers.folder.0, origin, "http/1.1")?;
+    let (second, second_at) = envoys(envoy, &peers.folder.0, origin, "h2")?;
     let (nginx, haproxy) = (peers.nginx(NGINX)?, peers.haproxy(HAPROXY)?);
     let (relays, relays_at) = spawn_self(&["relays", &origin.to_string()], "0")?;
     let mut pairs = vec![
@@ -45,17 +47,9 @@ pub(crate) fn run(binary: &Path, envoy: &Path) -> io::Result<()> {
     let (ours, others) = pairs.split_first().ok_or_else(|| io::Error::other("nobody takes part"))?;
     others.iter().for_each(|other| contest::compare(ours, other));
     for (name, pid) in [("ours", mesh.id()), ("Envoy", first.0.id())] {
-        say(&format!("{name}: {} MB", resident(pid)? >> 10));
+        say(&format!("{name}: {}", resident(pid)?));
     }
     Ok(())
-}
-
-/// Kilobytes of a process that are in memory (proc(5)).
-fn resident(pid: u32) -> io::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    number.ok_or_else(|| io::Error::other("no VmRSS"))
 }
 
 /// A gateway, and the sidecar of a program that answers at once; and where it answers.
@@ -90,8 +84,8 @@ fn envoys(envoy: &Path, folder: &Path, origin: SocketAddr, protocol: &str) -> io
         .arg(envoy)
         .args(["--concurrency", "1", "--log-level", "error", "-c"])
         .arg(&config);
-    command.arg("--use-dynamic-base-id").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Ok((Running(command.spawn()?), listen))
+    command.arg("--use-dynamic-base-id");
+    Ok((Running::quietly(command)?, listen))
 }
 
 /// A certificate that is its own authority, for both ends.
@@ -103,8 +97,7 @@ fn certify(folder: &Path) -> io::Result<()> {
     if !openssl.stdout(Stdio::null()).stderr(Stdio::null()).status()?.success() {
         return Err(io::Error::other("openssl made no certificate"));
     }
-    let both = [CERTIFICATE, KEY].map(|name| std::fs::read_to_string(folder.join(name)));
-    let [certificate, key] = both;
+    let [certificate, key] = [CERTIFICATE, KEY].map(|name| std::fs::read_to_string(folder.join(name)));
     std::fs::write(folder.join(BOTH), certificate? + &key?)
 }
 

@@ -3,18 +3,17 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::contest::Contestant;
 use crate::http1::Running;
-use crate::mesh::{free_port, wait_for};
+use crate::mesh::{Folder, free_port, wait_for};
 use crate::{load, say};
 
 /// The files of peers, which go with the value.
 pub(crate) struct Peers {
     /// Where they are; FOLDER in what is served.
-    pub(crate) folder: PathBuf,
+    pub(crate) folder: Folder,
     origin: SocketAddr,
 }
 
@@ -33,9 +32,7 @@ impl Peer {
 
 impl Peers {
     pub(crate) fn new(origin: SocketAddr) -> io::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("mesh-bench-peers-{}", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
-        Ok(Self { folder, origin })
+        Ok(Self { folder: Folder::new("peers")?, origin })
     }
 
     /// nginx with these servers, one of them at port LISTEN, where it is installed. They find the origin as the upstream
@@ -56,8 +53,8 @@ impl Peers {
             .replace("LISTEN", &listen.to_string())
             .replace("INNER", &inner.to_string())
             .replace("ORIGIN", &self.origin.to_string())
-            .replace("FOLDER", &self.folder.display().to_string());
-        let file = self.folder.join(name);
+            .replace("FOLDER", &self.folder.0.display().to_string());
+        let file = self.folder.0.join(name);
         std::fs::write(&file, text)?;
         let mut command = Command::new("taskset");
         command.args(["-c", "0", name, argument]).arg(&file).stderr(Stdio::null());
@@ -73,12 +70,6 @@ impl Peers {
             return Ok(None);
         }
         Ok(Some(Peer { name, running, address }))
-    }
-}
-
-impl Drop for Peers {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

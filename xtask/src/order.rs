@@ -11,18 +11,15 @@ pub(crate) fn of(called: &str, counted: &str) -> String {
     others.sort_by_key(|(name, count)| (std::cmp::Reverse(*count), *name));
     let mut seen = HashSet::new();
     let others = others.into_iter().map(|(name, _)| name);
-    let names = functions(called).into_iter().chain(others).filter(|name| seen.insert(*name));
+    let names = functions(called).chain(others).filter(|name| seen.insert(*name));
     names.flat_map(|name| [name, "\n"]).collect()
 }
 
 /// The functions in a file of callgrind whose names are neither compressed nor demangled, as they come.
-fn functions(called: &str) -> Vec<&str> {
-    let mut seen = HashSet::new();
+fn functions(called: &str) -> impl Iterator<Item = &str> {
     let names = called.lines().filter_map(|line| line.strip_prefix("fn=").or(line.strip_prefix("cfn=")));
     // A function that calls itself has a depth behind its name; code without a name has its address.
-    let names =
-        names.map(|name| name.split('\'').next().unwrap_or(name)).filter(|name| !name.starts_with("0x"));
-    names.filter(|name| seen.insert(*name)).collect()
+    names.map(|name| name.split('\'').next().unwrap_or(name)).filter(|name| !name.starts_with("0x"))
 }
 
 /// How often the most frequent block of each function ran, as `llvm-profdata show --all-functions --counts` tells it;
