@@ -32,6 +32,9 @@ const STRANGERS: usize = 512;
 const STAY: Duration = Duration::from_secs(60);
 /// How long a handshake, and a connection attempt, may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long one attempt to reach an address waits. A Service's address leads each connection to one of its endpoints for
+/// good: where that one has gone without a word, only another connection comes to its successor.
+const REACH: Duration = Duration::from_secs(1);
 /// The pause after an accept that failed, as it does when file descriptors run out.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -136,7 +139,7 @@ pub async fn dial(
     config: Arc<ClientConfig>,
 ) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let open = async {
-        let stream = TcpStream::connect(address).await?;
+        let stream = reached(|| TcpStream::connect(address)).await?;
         stream.set_nodelay(true)?;
         TlsConnector::from(config).connect(peer_name(), stream).await
     };
@@ -147,6 +150,15 @@ pub async fn dial(
         },
         Ok(opened) => opened,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// What the first attempt brings that is answered in its time.
+async fn reached<T, F: Future<Output = io::Result<T>>>(attempt: impl Fn() -> F) -> io::Result<T> {
+    loop {
+        if let Ok(answered) = timeout(REACH, attempt()).await {
+            return answered;
+        }
     }
 }
 
@@ -195,5 +207,26 @@ impl AsyncWrite for Accepted {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_is_gone_without_a_word_is_not_waited_for() {
+        let (start, attempts) = (tokio::time::Instant::now(), Cell::new(0));
+        let attempt = || {
+            attempts.set(attempts.get() + 1);
+            let answered = attempts.get() == 3;
+            async move { if answered { Ok(()) } else { std::future::pending().await } }
+        };
+        reached(attempt).await.unwrap();
+        assert_eq!((attempts.get(), start.elapsed().as_secs()), (3, 2));
+        let refused = || std::future::ready(Err::<(), _>(io::ErrorKind::ConnectionRefused.into()));
+        assert_eq!(reached(refused).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 }

@@ -69,7 +69,11 @@ impl Rotation {
     /// # Errors
     /// When nobody answers or the answer is unusable; what was in use stays.
     pub async fn renew(&self) -> Result<Duration, RequestError> {
-        let Fresh { svid, bundles, life } = self.issuance.issue().await?;
+        let fresh = self.issuance.issue().await?;
+        self.take(fresh).await
+    }
+
+    async fn take(&self, Fresh { svid, bundles, life }: Fresh) -> Result<Duration, RequestError> {
         if let Some(expected) = self.expected.as_ref().filter(|expected| *expected != svid.id()) {
             let (found, expected) = (svid.id().clone(), expected.clone());
             return Err(RequestError::Identity { found, expected });
@@ -99,7 +103,12 @@ impl Rotation {
                 }
                 continue;
             }
-            match self.renew().await {
+            let asked = within(self.patience(&schedule), self.issuance.issue()).await;
+            let taken = match asked {
+                Ok(fresh) => self.take(fresh).await,
+                Err(error) => Err(error),
+            };
+            match taken {
                 Ok(life) => schedule.renewed(life),
                 Err(error) => {
                     let left = self.source.remaining().as_secs();
@@ -110,9 +119,13 @@ impl Rotation {
         }
     }
 
+    fn patience(&self, schedule: &Schedule) -> Duration {
+        schedule.patience(self.source.remaining())
+    }
+
     /// Reads the bundles between renewals, so that a new root arrives long before it signs.
     async fn refresh(&self, schedule: &mut Schedule) {
-        match self.issuance.bundles().await {
+        match within(self.patience(schedule), self.issuance.bundles()).await {
             Ok(bundles) => self.trust_in(bundles),
             Err(error) => tracing::debug!(%error, "the bundles could not be read; asking again soon"),
         }
@@ -134,4 +147,9 @@ impl Rotation {
             self.trust.publish(bundles);
         }
     }
+}
+
+/// An answer, or the error that there was none in time.
+async fn within<T>(patience: Duration, answer: Issuing<'_, T>) -> Result<T, RequestError> {
+    tokio::time::timeout(patience, answer).await.map_err(|_| RequestError::Timeout(patience))?
 }

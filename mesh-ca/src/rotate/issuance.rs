@@ -6,7 +6,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use mesh_model::SpiffeId;
@@ -23,8 +22,8 @@ use crate::source::SvidSource;
 use crate::svid::TrustBundles;
 use crate::tls::{PeerTls, TlsError, client_config};
 
-/// How long one question to a remote authority may take, connecting included.
-const ANSWER: Duration = Duration::from_secs(15);
+use super::schedule::LONGEST_QUESTION;
+use super::within;
 
 /// A future answer.
 pub type Issuing<'a, T> = Pin<Box<dyn Future<Output = Result<T, RequestError>> + Send + 'a>>;
@@ -171,16 +170,12 @@ impl Remote {
 
 impl Issuance for Remote {
     fn issue(&self) -> Issuing<'_, Fresh> {
-        Box::pin(async {
-            tokio::time::timeout(ANSWER, self.ask()).await.map_err(|_| RequestError::Timeout(ANSWER))?
-        })
+        Box::pin(within(LONGEST_QUESTION, Box::pin(self.ask())))
     }
 
     fn bundles(&self) -> Issuing<'_, TrustBundles> {
         let ask = async { self.client().await?.bundles().await };
-        Box::pin(async {
-            tokio::time::timeout(ANSWER, ask).await.map_err(|_| RequestError::Timeout(ANSWER))?
-        })
+        Box::pin(within(LONGEST_QUESTION, Box::pin(ask)))
     }
 
     fn token(&self, audience: Vec<String>) -> Issuing<'_, Token> {
@@ -192,9 +187,7 @@ impl Issuance for Remote {
             let mut client = self.client().await?;
             client.token(&audience, self.source.clock().wall()).await
         };
-        Box::pin(async {
-            tokio::time::timeout(ANSWER, ask).await.map_err(|_| RequestError::Timeout(ANSWER))?
-        })
+        Box::pin(within(LONGEST_QUESTION, Box::pin(ask)))
     }
 }
 

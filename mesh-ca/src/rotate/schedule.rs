@@ -14,6 +14,10 @@ const SPREAD: f64 = 0.04 / PART;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// First pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest time for one question to the authority, connecting included.
+pub(super) const LONGEST_QUESTION: Duration = Duration::from_secs(15);
+/// Shortest time for one question: a machine that is busy needs as much.
+const SHORTEST_QUESTION: Duration = Duration::from_secs(1);
 /// Longest time between two looks at the bundles.
 const LONGEST_REFRESH: Duration = Duration::from_secs(300);
 
@@ -58,6 +62,15 @@ impl Schedule {
         let pause = FIRST_PAUSE.min(limit).saturating_mul(1 << self.failures.min(16)).min(limit);
         self.failures = self.failures.saturating_add(1);
         self.pause = Some(self.clock.monotonic() + self.chance.jitter(pause, 0.5));
+    }
+
+    /// How long one question may take: a part of the life that is small beside what an authority may be away, for one that
+    /// goes in the middle of an answer says nothing more, not even that it went. Who has no life to lose waits longest.
+    pub fn patience(&self, left: Duration) -> Duration {
+        match left {
+            Duration::ZERO => LONGEST_QUESTION,
+            _ => (self.life / 32).clamp(SHORTEST_QUESTION, LONGEST_QUESTION),
+        }
     }
 
     /// The bundles were looked at.

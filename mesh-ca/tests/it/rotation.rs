@@ -104,11 +104,27 @@ impl Clock for TokioClock {
     }
 }
 
-/// An authority that can be away.
+/// How long a question to nobody takes: as long as a remote authority is given at the most.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// An authority that can be away: it refuses, or says nothing.
 struct Shaky {
     inner: InProcess,
     away: Arc<AtomicBool>,
+    silent: Arc<AtomicBool>,
     asked: Arc<AtomicU32>,
+}
+
+impl Shaky {
+    fn or_silence<'a, T: Send + 'a>(&'a self, answer: Issuing<'a, T>) -> Issuing<'a, T> {
+        if !self.silent.load(Ordering::SeqCst) {
+            return answer;
+        }
+        Box::pin(async {
+            tokio::time::sleep(SILENCE).await;
+            Err(RequestError::Timeout(SILENCE))
+        })
+    }
 }
 
 impl Issuance for Shaky {
@@ -117,11 +133,11 @@ impl Issuance for Shaky {
         if self.away.load(Ordering::SeqCst) {
             return Box::pin(async { Err(RequestError::Connect("nobody there".to_owned())) });
         }
-        self.inner.issue()
+        self.or_silence(self.inner.issue())
     }
 
     fn bundles(&self) -> Issuing<'_, TrustBundles> {
-        self.inner.bundles()
+        self.or_silence(self.inner.bundles())
     }
 }
 
@@ -130,20 +146,27 @@ struct Kept {
     trust: Arc<TrustSource>,
     authority: Arc<Authority>,
     away: Arc<AtomicBool>,
+    silent: Arc<AtomicBool>,
     asked: Arc<AtomicU32>,
 }
 
 /// A rotation that runs as a task, against an authority with leaves of 600 s.
 fn kept() -> Kept {
+    kept_for(Duration::from_secs(600))
+}
+
+/// As [`kept`], with leaves of this life.
+fn kept_for(life: Duration) -> Kept {
     let clock = TokioClock::shared();
-    let policy = Policy::scaled(Duration::from_secs(600));
+    let policy = Policy::scaled(life);
     let authority = Authority::with_policy("cluster.local".parse().unwrap(), policy, clock.clone()).unwrap();
     let (source, trust) = (SvidSource::empty(clock), TrustSource::new(TrustBundles::default()));
-    let (away, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let (away, silent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let asked = Arc::new(AtomicU32::new(0));
     let inner = InProcess::new(authority.clone(), id("cart"));
-    let issuance = Shaky { inner, away: away.clone(), asked: asked.clone() };
+    let issuance = Shaky { inner, away: away.clone(), silent: silent.clone(), asked: asked.clone() };
     tokio::spawn(Rotation::new(source.clone(), trust.clone(), issuance).run());
-    Kept { source, trust, authority, away, asked }
+    Kept { source, trust, authority, away, silent, asked }
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,6 +179,24 @@ async fn an_svid_stays_fresh_and_an_authority_may_be_away_for_half_a_life() {
         assert!(kept.source.remaining() > Duration::ZERO, "minute {minute}");
     }
     assert!(kept.asked.load(Ordering::SeqCst) > 100);
+}
+
+/// A controller that goes in the middle of an answer says nothing more: neither a question for a certificate nor one for
+/// the bundles may wait until the life is over.
+#[tokio::test(start_paused = true)]
+async fn an_authority_that_falls_silent_costs_nothing() {
+    // Half of a life; less of one that is short even beside a question.
+    for (life, silence) in [(60, 30), (16, 5)] {
+        let kept = kept_for(Duration::from_secs(life));
+        for second in 0..100 * life {
+            // At all times of a life, by and by.
+            let silent = second % (2 * life + 7) < silence && second >= life;
+            kept.silent.store(silent, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(kept.source.remaining() > Duration::ZERO, "second {second} of lives of {life} s");
+        }
+        assert!(kept.asked.load(Ordering::SeqCst) > 100);
+    }
 }
 
 #[tokio::test(start_paused = true)]
