@@ -148,8 +148,19 @@ impl Scene {
         kubectl(&self.place, &["delete", "namespace", "names", "--ignore-not-found", "--timeout=120s"])?;
         apply(&self.place, &OBJECTS.replace("MODE", &self.mode))?;
         kubectl(&self.place, &[NAMESPACE, "rollout", "status", "statefulset/member", "--timeout=120s"])?;
+        // The cluster notes who is ready in its own time, some seconds later when it is busy; until then all agree on less.
+        wait_for("both members have an address", SOON, || self.are_both_noted())?;
         // In node mode a pod joins while it runs.
         wait_for("the proxy answers", SOON, || self.is_answered_by_proxy())
+    }
+
+    /// Whether both members are ready to the one who writes the addresses behind a Service.
+    fn are_both_noted(&self) -> anyhow::Result<()> {
+        let ready = "-o=jsonpath={.items[*].endpoints[?(@.conditions.ready==true)].addresses[0]}";
+        let of = ["get", "endpointslices", "--selector=kubernetes.io/service-name=member", ready];
+        let noted = kubectl(&self.place, &[&[NAMESPACE], of.as_slice()].concat())?;
+        ensure!(noted.split_whitespace().count() == 2, "ready are {noted:?}");
+        Ok(())
     }
 
     /// What the rules of the pod say of questions for names.
