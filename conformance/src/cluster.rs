@@ -172,6 +172,16 @@ pub(crate) fn apply_in(place: &Place, namespace: Option<&str>, manifest: &str) -
     Ok(())
 }
 
+/// Removes namespaces where they are there; `waits` until they are gone, which takes a cluster some ten seconds.
+///
+/// # Errors
+/// What kubectl says, also that they are still there after two minutes.
+pub(crate) fn remove_namespaces(place: &Place, names: &[&str], waits: bool) -> anyhow::Result<()> {
+    let wait = format!("--wait={waits}");
+    let how = ["--ignore-not-found", "--timeout=120s", &wait];
+    kubectl(place, &[&["delete", "namespace"], names, &how].concat()).map(drop)
+}
+
 /// Where the definitions of a channel are.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 
 use crate::arguments::Arguments;
 use crate::clock::{Stopwatch, pause};
-use crate::cluster::{Place, apply, inside, kubectl};
+use crate::cluster::{Place, apply, inside, kubectl, remove_namespaces};
 use crate::config::Config;
 use crate::load::{Load, Mode, Tally};
 use crate::say;
@@ -83,7 +83,7 @@ pub(crate) fn run(config: &Config, given: &Arguments) -> anyhow::Result<()> {
         return check(&place);
     }
     let outcome = prepare(&place).and_then(|to| whole(&place, to, given));
-    remove(&place, true)?;
+    remove_namespaces(&place, &["gap"], true)?;
     outcome
 }
 
@@ -93,18 +93,13 @@ pub(crate) fn run(config: &Config, given: &Arguments) -> anyhow::Result<()> {
 /// As [`run`].
 pub(crate) fn check(place: &Place) -> anyhow::Result<()> {
     let outcome = prepare(place).and_then(|to| short(place, to));
-    remove(place, false)?;
+    remove_namespaces(place, &["gap"], false)?;
     outcome
-}
-
-fn remove(place: &Place, waits: bool) -> anyhow::Result<()> {
-    let wait = format!("--wait={waits}");
-    kubectl(place, &["delete", "namespace", "gap", "--ignore-not-found", "--timeout=90s", &wait]).map(drop)
 }
 
 /// The gateway's address once it serves all traffic.
 fn prepare(place: &Place) -> anyhow::Result<IpAddr> {
-    remove(place, true)?;
+    remove_namespaces(place, &["gap"], true)?;
     apply(place, include_str!("../gap.yaml"))?;
     for name in ["deployment/http", "deployment/tcp"] {
         rolled(place, NAMESPACE, name)?;

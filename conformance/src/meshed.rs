@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use crate::arguments::Arguments;
-use crate::cluster::{Place, apply, inside, kubectl};
+use crate::cluster::{Place, apply, inside, kubectl, remove_namespaces};
 use crate::config::Config;
 use crate::step::wait_for;
 use crate::{controller, images, say};
@@ -17,6 +17,8 @@ use crate::{controller, images, say};
 pub(crate) const OPTIONS: &[&str] = &["name", "node"];
 
 const NAMESPACE: &str = "meshed";
+/// All namespaces that are made here.
+const NAMESPACES: &[&str] = &[NAMESPACE, "meshed-restricted"];
 const OF_NAMESPACE: &str = "--namespace=meshed";
 /// How long a policy, or a job, may take.
 const SOON: Duration = Duration::from_secs(60);
@@ -121,13 +123,10 @@ pub(crate) fn on_node(config: &Config, place: &Place) -> anyhow::Result<()> {
 
 fn once(place: &Place, mode: Mode) -> anyhow::Result<()> {
     // What an earlier run began to remove.
-    let gone =
-        ["delete", "namespace", NAMESPACE, "meshed-restricted", "--ignore-not-found", "--timeout=120s"];
-    kubectl(place, &gone)?;
+    remove_namespaces(place, NAMESPACES, true)?;
     let outcome =
         set_up(place, mode).and_then(|()| cases(place)).and_then(|cases| judge(place, mode, &cases));
-    let down = ["delete", "namespace", NAMESPACE, "meshed-restricted", "--ignore-not-found", "--wait=false"];
-    kubectl(place, &down)?;
+    remove_namespaces(place, NAMESPACES, false)?;
     outcome
 }
 

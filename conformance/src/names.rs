@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 
 use crate::arguments::Arguments;
-use crate::cluster::{Place, apply, in_network_of, inside, kubectl};
+use crate::cluster::{Place, apply, in_network_of, inside, kubectl, remove_namespaces};
 use crate::config::Config;
 use crate::step::{self, Check, output, wait_for};
 use crate::{controller, images};
@@ -139,13 +139,13 @@ pub(crate) fn check(config: &Config, place: &Place, mode: &str) -> anyhow::Resul
     }
     let scene = Scene { place: place.clone(), mode: mode.to_owned() };
     let outcome = scene.set_up().and_then(|()| step::all(&scene, CHECKS));
-    kubectl(place, &["delete", "namespace", "names", "--ignore-not-found", "--wait=false"])?;
+    remove_namespaces(place, &["names"], false)?;
     outcome
 }
 
 impl Scene {
     fn set_up(&self) -> anyhow::Result<()> {
-        kubectl(&self.place, &["delete", "namespace", "names", "--ignore-not-found", "--timeout=120s"])?;
+        remove_namespaces(&self.place, &["names"], true)?;
         apply(&self.place, &OBJECTS.replace("MODE", &self.mode))?;
         kubectl(&self.place, &[NAMESPACE, "rollout", "status", "statefulset/member", "--timeout=120s"])?;
         // The cluster notes who is ready in its own time, some seconds later when it is busy; until then all agree on less.

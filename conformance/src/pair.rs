@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use anyhow::{Context, bail, ensure};
 use serde::de::DeserializeOwned;
 
-use crate::cluster::{Place, apply, kubectl, kubectl_call};
+use crate::cluster::{Place, apply, kubectl, kubectl_call, remove_namespaces};
 use crate::load::{Load, Mode, Tally};
 use crate::streams::{Kind, Told};
 use crate::{images, say};
@@ -90,9 +90,7 @@ impl Pair<'_> {
 
     /// Removes the namespace, and waits for that if asked to.
     pub(crate) fn remove(&self, waits: bool) -> anyhow::Result<()> {
-        let wait = format!("--wait={waits}");
-        let call = ["delete", "namespace", self.namespace, "--ignore-not-found", "--timeout=120s", &wait];
-        kubectl(self.place, &call).map(drop)
+        remove_namespaces(self.place, &[self.namespace], waits)
     }
 
     /// New connections: requests of HTTP/1.1 and lines over TCP, each on a connection of its own, so many a second.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 
 use crate::arguments::Arguments;
-use crate::cluster::{Place, apply, kubectl, kubectl_call};
+use crate::cluster::{Place, apply, kubectl, kubectl_call, remove_namespaces};
 use crate::config::Config;
 use crate::step::{self, Check, captured, in_url, wait_for};
 use crate::{controller, images, tapped};
@@ -190,14 +190,13 @@ impl Scene {
             controller::deploy_node(config, &self.place)?;
         }
         let outcome = self.set_up().and_then(|()| step::all(self, CHECKS));
-        kubectl(&self.place, &["delete", "namespace", "workloads", "--ignore-not-found", "--wait=false"])?;
+        remove_namespaces(&self.place, &["workloads"], false)?;
         outcome
     }
 
     fn set_up(&self) -> anyhow::Result<()> {
         // What an earlier run began to remove.
-        let gone = ["delete", "namespace", "workloads", "--ignore-not-found", "--timeout=120s"];
-        kubectl(&self.place, &gone)?;
+        remove_namespaces(&self.place, &["workloads"], true)?;
         let definition = std::fs::read_to_string(concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../config/crd/peerauthentications.security.mesh.io.yaml"
