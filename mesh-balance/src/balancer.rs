@@ -18,20 +18,21 @@ type HashMap<K, V> = std::collections::HashMap<K, V, ahash::RandomState>;
 
 /// Rules and services remembered before all state is dropped; only fairness of a moment is lost then.
 const MOST: usize = 8192;
+/// Ports remembered of one service, likewise.
+const MOST_PORTS: usize = 256;
 
 /// A rule: its route and its place there.
 type RuleKey = (ResourceKey, usize);
 /// A filter: its route, its rule and its place there.
 type FilterKey = (ResourceKey, (usize, usize));
-/// A port of a service.
-type ServicePort = (ObjectName, u16);
 
 /// The choices of a worker.
 #[derive(Debug)]
 pub struct Balancer {
     random: RefCell<Fast>,
     wheels: RefCell<HashMap<RuleKey, Weights>>,
-    services: RefCell<HashMap<ServicePort, Loads>>,
+    /// The ports of each service: a name that is looked up is not copied.
+    services: RefCell<HashMap<ObjectName, Vec<(u16, Loads)>>>,
     shares: RefCell<HashMap<FilterKey, u64>>,
 }
 
@@ -42,10 +43,29 @@ struct Weights {
 }
 
 /// The loads of the ready endpoints of a service port, in their order.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Loads {
     ready: Arc<[Endpoint]>,
     counts: Rc<[Rc<Cell<u32>>]>,
+}
+
+impl Loads {
+    /// The loads of a set, with what is known of its endpoints from before.
+    fn of(set: &EndpointSet, before: Option<&Self>) -> Self {
+        let known: HashMap<SocketAddr, &Rc<Cell<u32>>> = before.map_or_else(HashMap::default, |old| {
+            old.ready.iter().map(|endpoint| endpoint.address).zip(old.counts.iter()).collect()
+        });
+        let counts =
+            set.ready().iter().map(|e| known.get(&e.address).map_or_else(Rc::default, |c| Rc::clone(c)));
+        Self { ready: Arc::clone(set.ready()), counts: counts.collect() }
+    }
+
+    /// The endpoint at a place, with one request more.
+    fn taken(&self, place: usize) -> Option<(Endpoint, InFlight)> {
+        let (endpoint, load) = (self.ready.get(place)?, self.counts.get(place)?);
+        load.set(load.get() + 1);
+        Some((endpoint.clone(), InFlight(Rc::clone(load))))
+    }
 }
 
 /// A request in flight at an endpoint.
@@ -106,7 +126,10 @@ impl Balancer {
         set: &EndpointSet,
         tried: &[SocketAddr],
     ) -> Option<(Endpoint, InFlight)> {
-        let loads = self.loads(service, port, set);
+        self.with_loads((service, port), set, |loads| self.chosen(loads, tried))
+    }
+
+    fn chosen(&self, loads: &Loads, tried: &[SocketAddr]) -> Option<(Endpoint, InFlight)> {
         let untried: Vec<usize>;
         let candidates = if tried.is_empty() {
             None
@@ -128,9 +151,7 @@ impl Balancer {
                 if loads.counts[second].get() < loads.counts[first].get() { second } else { first }
             }
         };
-        let load = &loads.counts[chosen];
-        load.set(load.get() + 1);
-        Some((loads.ready[chosen].clone(), InFlight(Rc::clone(load))))
+        loads.taken(chosen)
     }
 
     /// The endpoint at a place among the ready ones, for a request that belongs to it.
@@ -141,30 +162,33 @@ impl Balancer {
         set: &EndpointSet,
         place: usize,
     ) -> Option<(Endpoint, InFlight)> {
-        let loads = self.loads(service, port, set);
-        let load = loads.counts.get(place)?;
-        load.set(load.get() + 1);
-        Some((loads.ready[place].clone(), InFlight(Rc::clone(load))))
+        self.with_loads((service, port), set, |loads| loads.taken(place))
     }
 
-    /// The loads of a set; counts of endpoints that stay are kept.
-    fn loads(&self, service: &ObjectName, port: u16, set: &EndpointSet) -> Loads {
+    /// Does something with the loads of a set; counts of endpoints that stay are kept.
+    fn with_loads<T>(
+        &self,
+        (service, port): (&ObjectName, u16),
+        set: &EndpointSet,
+        act: impl FnOnce(&Loads) -> T,
+    ) -> T {
         let mut services = self.services.borrow_mut();
-        let key = (service.clone(), port);
-        if let Some(found) = services.get(&key).filter(|found| Arc::ptr_eq(&found.ready, set.ready())) {
-            return found.clone();
+        let found = services.get(service).and_then(|ports| ports.iter().find(|(known, _)| *known == port));
+        if let Some((_, loads)) = found.filter(|(_, loads)| Arc::ptr_eq(&loads.ready, set.ready())) {
+            return act(loads);
         }
-        let known: HashMap<SocketAddr, Rc<Cell<u32>>> =
-            services.get(&key).map_or_else(HashMap::default, |old| {
-                old.ready.iter().map(|e| e.address).zip(old.counts.iter().cloned()).collect()
-            });
-        let counts = set.ready().iter().map(|e| known.get(&e.address).cloned().unwrap_or_default());
-        let loads = Loads { ready: Arc::clone(set.ready()), counts: counts.collect() };
+        let loads = Loads::of(set, found.map(|(_, old)| old));
+        let done = act(&loads);
         if services.len() >= MOST {
             services.clear();
         }
-        services.insert(key, loads.clone());
-        loads
+        let ports = services.entry(service.clone()).or_default();
+        ports.retain(|(known, _)| *known != port);
+        if ports.len() >= MOST_PORTS {
+            ports.clear();
+        }
+        ports.push((port, loads));
+        done
     }
 
     /// Whether this request falls into a share of the requests of a rule's filter. The error of each choice

@@ -7,6 +7,7 @@ mod endpoints;
 mod hashed;
 mod headers;
 mod hosts;
+mod named;
 mod paths;
 mod table;
 mod towards;
@@ -28,6 +29,7 @@ use crate::workload::Workload;
 
 use hashed::HashTrieMapSync;
 use headers::HeaderNames;
+use named::{NameAnd, Named};
 
 pub use endpoints::EndpointSet;
 pub use table::{Candidate, RouteTable};
@@ -42,10 +44,10 @@ pub struct Delta {
 }
 
 /// A gateway and one of its ports, TCP and UDP apart.
-type GatewayPort = (ObjectName, Transport, u16);
+type GatewayPort = Named<(Transport, u16)>;
 /// A service and one of its ports; `None` holds the routes of all ports.
-type RoutedService = (ObjectName, Option<u16>);
-type ServicePortKey = (ObjectName, Transport, u16);
+type RoutedService = Named<Option<u16>>;
+type ServicePortKey = Named<(Transport, u16)>;
 
 /// A snapshot. Cloning is cheap: everything is shared.
 #[derive(Debug, Clone, Default)]
@@ -103,7 +105,8 @@ impl Mesh {
 
     /// The listeners of a gateway's port, ordered from the most specific hostname to the least.
     pub fn listeners(&self, gateway: &ObjectName, transport: Transport, port: u16) -> &[Arc<Listener>] {
-        self.gateways.get(&(gateway.clone(), transport, port)).map_or(&[], |found| found)
+        let key: &dyn NameAnd<_> = &(gateway, (transport, port));
+        self.gateways.get(key).map_or(&[], |found| found)
     }
 
     /// Whether some listener has filters.
@@ -144,9 +147,10 @@ impl Mesh {
     ) -> Vec<&RouteTable> {
         let of = |namespace: &str| -> Vec<&RouteTable> {
             let ports = [Some(port), None];
-            let tables = ports
-                .into_iter()
-                .filter_map(|p| self.service_routes.get(&(service.clone(), p))?.get(namespace));
+            let tables = ports.into_iter().filter_map(|port| {
+                let key: &dyn NameAnd<_> = &(service, port);
+                self.service_routes.get(key)?.get(namespace)
+            });
             tables.filter(|table| !table.is_empty()).collect()
         };
         let consumer =
@@ -176,7 +180,8 @@ impl Mesh {
         transport: Transport,
         port: u16,
     ) -> Option<&Arc<EndpointSet>> {
-        self.endpoints.get(&(service.clone(), transport, port))
+        let key: &dyn NameAnd<_> = &(service, (transport, port));
+        self.endpoints.get(key)
     }
 
     /// A certificate by key.
@@ -244,7 +249,7 @@ impl Mesh {
             }
             Resource::Certificate(_) => {}
             Resource::EndpointChunk(chunk) => {
-                let slot = (chunk.service.clone(), chunk.transport, chunk.port);
+                let slot = (chunk.service.clone(), (chunk.transport, chunk.port));
                 let found =
                     self.endpoints.get(&slot).map_or_else(EndpointSet::default, |set| (**set).clone());
                 self.endpoints.insert_mut(slot, Arc::new(found.with(Arc::clone(chunk))));
@@ -289,7 +294,7 @@ impl Mesh {
             }
             Resource::Certificate(_) => {}
             Resource::EndpointChunk(chunk) => {
-                let slot = (chunk.service.clone(), chunk.transport, chunk.port);
+                let slot = (chunk.service.clone(), (chunk.transport, chunk.port));
                 let rest = self
                     .endpoints
                     .get(&slot)
@@ -335,7 +340,7 @@ impl Mesh {
     fn change_listeners(&mut self, listener: &Listener, change: impl FnOnce(&mut Vec<Arc<Listener>>)) {
         let transport =
             if listener.protocol == ListenerProtocol::Udp { Transport::Udp } else { Transport::Tcp };
-        let slot = (listener.gateway.clone(), transport, listener.port);
+        let slot = (listener.gateway.clone(), (transport, listener.port));
         let mut all = self.gateways.get(&slot).map(|found| found.to_vec()).unwrap_or_default();
         change(&mut all);
         all.sort_by(|a, b| {

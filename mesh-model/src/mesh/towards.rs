@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Mesh;
+use super::named::NameAnd;
 use crate::backend::Transport;
 use crate::name::ObjectName;
 use crate::tls::{BackendTls, Certificate};
@@ -16,7 +17,10 @@ impl Mesh {
             return None;
         }
         let ports = [Some(port), None];
-        ports.into_iter().find_map(|p| self.backend_tls.get(&(service.clone(), p))?.values().next())
+        ports.into_iter().find_map(|port| {
+            let key: &dyn NameAnd<_> = &(service, port);
+            self.backend_tls.get(key)?.values().next()
+        })
     }
 
     /// The certificate that a gateway shows to backends; all its listeners name the same one.

@@ -1,12 +1,19 @@
 //! Where a request went, as labels of its record.
 
+use std::rc::Rc;
 use std::sync::Arc;
+
+/// A service's names as labels, made once in a worker.
+#[derive(Debug)]
+pub(super) struct ServiceLabels {
+    pub(super) namespace: Arc<str>,
+    pub(super) name: Arc<str>,
+}
 
 /// Where a request went: workload, namespace and service, as labels.
 #[derive(Debug, Clone)]
 pub(super) struct Destination {
-    pub(super) namespace: Arc<str>,
-    pub(super) service: Arc<str>,
+    pub(super) service: Rc<ServiceLabels>,
     pub(super) workload: Option<Arc<str>>,
 }
 
@@ -20,7 +27,7 @@ pub(super) fn same(a: Option<&Destination>, b: Option<&Destination>) -> bool {
                 (Some(a), Some(b)) => Arc::ptr_eq(a, b),
                 _ => false,
             };
-            workloads && Arc::ptr_eq(&a.service, &b.service) && Arc::ptr_eq(&a.namespace, &b.namespace)
+            workloads && Rc::ptr_eq(&a.service, &b.service)
         }
         _ => false,
     }

@@ -101,7 +101,7 @@ async fn send<C: Connect>(
     let grpc = declared != Some(AppProtocol::Http1);
     let Some(head) = head(&mesh, recording, (service, *port), grpc) else { return false };
     drop(mesh);
-    let plan = Plan::own((service.clone(), *port), grpc, &downstream.scope);
+    let plan = Plan::own((service, *port), grpc, &downstream.scope);
     let body = if grpc { framed(message) } else { message.clone() };
     exchange(stack, &plan, head, body).await.is_ok_and(|answer| took(&answer, grpc))
 }

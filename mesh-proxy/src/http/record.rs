@@ -16,7 +16,7 @@ use mesh_rt::random::Fast;
 use tokio::sync::mpsc;
 
 use super::body::{Course, Failure};
-use super::destination::{Destination, same};
+use super::destination::{Destination, ServiceLabels, same};
 use super::downstream::Downstream;
 use super::error::{Error, Malformed};
 use super::exports::Export;
@@ -35,7 +35,7 @@ pub(crate) struct Observer {
     exports: mpsc::Sender<Export>,
     clock: SharedClock,
     chance: RefCell<Fast>,
-    names: RefCell<HashMap<ObjectName, Arc<str>>>,
+    names: RefCell<HashMap<ObjectName, Rc<ServiceLabels>>>,
     decisions: Ring,
     series: WorkerSeries,
     cells: RefCell<HashMap<SeriesKey, Arc<Cells>>>,
@@ -73,14 +73,15 @@ impl Observer {
         Arc::clone(cells)
     }
 
-    /// A service's name as a label. Services are few, and their names are made once.
-    fn label(&self, service: &ObjectName) -> Arc<str> {
-        if let Some(label) = self.names.borrow().get(service) {
-            return Arc::clone(label);
+    /// A service's names as labels. Services are few, and their labels are made once.
+    fn labels(&self, service: &ObjectName) -> Rc<ServiceLabels> {
+        if let Some(labels) = self.names.borrow().get(service) {
+            return Rc::clone(labels);
         }
-        let label: Arc<str> = service.to_string().into();
-        self.names.borrow_mut().insert(service.clone(), Arc::clone(&label));
-        label
+        let (namespace, name) = (Arc::clone(&service.namespace), service.to_string().into());
+        let labels = Rc::new(ServiceLabels { namespace, name });
+        self.names.borrow_mut().insert(service.clone(), Rc::clone(&labels));
+        labels
     }
 }
 
@@ -177,8 +178,8 @@ impl Seen {
     fn labels_of(&self, destination: Option<&Destination>) -> Labels {
         let mut labels = self.labels.clone();
         if let Some(to) = destination {
-            labels.destination_namespace = Arc::clone(&to.namespace);
-            labels.service = Arc::clone(&to.service);
+            labels.destination_namespace = Arc::clone(&to.service.namespace);
+            labels.service = Arc::clone(&to.service.name);
             if let Some(workload) = &to.workload {
                 labels.destination_workload = Arc::clone(workload);
             }
@@ -276,9 +277,8 @@ impl Record {
     }
 
     pub(crate) fn going_to(&mut self, service: &ObjectName) {
-        let label = self.seen.observer.label(service);
-        let namespace = Arc::clone(&service.namespace);
-        self.destination = Some(Destination { namespace, service: label, workload: None });
+        let service = self.seen.observer.labels(service);
+        self.destination = Some(Destination { service, workload: None });
     }
 
     pub(crate) fn tried(&mut self, upstream: &Upstream, workload: Option<&Arc<str>>) {

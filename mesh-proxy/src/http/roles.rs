@@ -116,7 +116,7 @@ pub(super) async fn outbound<C: Connect>(
         Routed::Rule(rule) => follow(line, mesh, &rule, call, record).await,
         Routed::Service { service, port } => {
             let plan = Plan {
-                service: service.name.clone(),
+                service: &service.name,
                 known: mesh.service(&service.name).cloned(),
                 port,
                 timeouts: Timeouts::default(),
@@ -125,7 +125,7 @@ pub(super) async fn outbound<C: Connect>(
                 scope: &line.downstream.scope,
                 visit: visit(line, service.session.as_ref(), (&service.name, port), &call.head.headers),
             };
-            record.going_to(&plan.service);
+            record.going_to(plan.service);
             let mut reply = forward(&line.stack, mesh, call, &plan, record).await?;
             remember(&plan, record, &mut reply);
             Ok(reply)
@@ -270,7 +270,7 @@ async fn follow<C: Connect>(
 fn planned<'l, C: Connect>(
     line: &'l Line<C>,
     (mesh, rule): (&Mesh, &'l Candidate),
-    (service, port): (&ObjectName, u16),
+    (service, port): (&'l ObjectName, u16),
     (timeouts, headers): (Timeouts, &HeaderMap),
 ) -> Plan<'l> {
     let known = mesh.service(service).cloned();
@@ -278,7 +278,7 @@ fn planned<'l, C: Connect>(
     let visit = visit(line, session, (service, port), headers);
     let (retry, grpc) = (rule.rule().retry.as_ref(), rule.route().kind == RouteKind::Grpc);
     let scope = &line.downstream.scope;
-    Plan { service: service.clone(), known, port, timeouts, retry, grpc, scope, visit }
+    Plan { service, known, port, timeouts, retry, grpc, scope, visit }
 }
 
 /// What a request brings of its session with a port of a service.

@@ -53,7 +53,7 @@ pub(crate) async fn ask<C: Connect>(
     let Target::Service { service, port } = &auth.target else { return Err(Error::NoBackend) };
     let body = read_body(stack, auth, call).await?;
     let grpc = matches!(auth.protocol, AuthProtocol::Grpc { .. });
-    let plan = Plan::own((service.clone(), *port), grpc, &question.downstream.scope);
+    let plan = Plan::own((service, *port), grpc, &question.downstream.scope);
     let said = within(Some(LONGEST), pin!(put(stack, &plan, question, body, call))).await;
     match said {
         Ok(Said::Allowed(grant)) => {
@@ -82,7 +82,7 @@ async fn put<C: Connect>(
 ) -> Result<Said, Error> {
     match &question.auth.protocol {
         AuthProtocol::Grpc { allowed } => {
-            let authority = stack.mesh.current().authority_of(&plan.service, plan.port);
+            let authority = stack.mesh.current().authority_of(plan.service, plan.port);
             let message = grpc::message(question, stack.observer.wall(), (allowed, body), call);
             let answer = exchange(stack, plan, grpc::head(&authority)?, message).await?;
             grpc::read(answer, call.is_grpc())

@@ -26,7 +26,7 @@ use mesh_balance::InFlight;
 /// Where a request goes and within which limits.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan<'r> {
-    pub(crate) service: ObjectName,
+    pub(crate) service: &'r ObjectName,
     /// The service in the snapshot that decided, for the first try.
     pub(crate) known: Option<Arc<Service>>,
     pub(crate) port: u16,
@@ -42,7 +42,7 @@ pub(crate) struct Plan<'r> {
 
 impl<'r> Plan<'r> {
     /// A request of the proxy's own: without the limits and retries of a rule, and of no session.
-    pub(crate) fn own((service, port): (ObjectName, u16), grpc: bool, scope: &'r Scope) -> Self {
+    pub(crate) fn own((service, port): (&'r ObjectName, u16), grpc: bool, scope: &'r Scope) -> Self {
         let timeouts = Timeouts::default();
         Self { service, known: None, port, timeouts, retry: None, grpc, scope, visit: None }
     }
@@ -132,7 +132,7 @@ async fn tries<C: Connect>(
         record.tried(&chosen.upstream, chosen.workload.as_ref());
         let in_flight = chosen.in_flight.take();
         let outcome = {
-            let of = Some((&plan.service, plan.port));
+            let of = Some((plan.service, plan.port));
             let sent = pin!(one_try(stack, call, (&chosen, of), &mut body, policy));
             within(plan.timeouts.backend_request, sent).await
         };
@@ -144,7 +144,7 @@ async fn tries<C: Connect>(
         if !body.is_whole() || (limit.is_none() && !stack.budget.spend()) {
             return outcome.map(|reply| counted(reply, in_flight));
         }
-        if limit.as_ref().is_some_and(|limit| !stack.budgets.retry(&plan.service, limit, now())) {
+        if limit.as_ref().is_some_and(|limit| !stack.budgets.retry(plan.service, limit, now())) {
             return Err(Error::RetryBudget);
         }
         stack.observer.telemetry.metrics.retries.inc();
@@ -158,7 +158,7 @@ async fn tries<C: Connect>(
 /// The budget of retries that a policy sets for the service; the request counts in it.
 fn budget<C: Connect>(stack: &Stack<C>, plan: &Plan<'_>) -> Option<RetryBudget> {
     let limit = plan.known.as_ref()?.retry_budget.as_ref()?;
-    stack.budgets.request(&plan.service, limit, now());
+    stack.budgets.request(plan.service, limit, now());
     Some(limit.clone())
 }
 
@@ -322,13 +322,13 @@ pub(crate) fn choose<C: Connect>(
     tried: &[SocketAddr],
 ) -> Result<Chosen, Error> {
     let known = plan.known.as_ref().filter(|_| tried.is_empty());
-    let service = known.or_else(|| mesh.service(&plan.service)).ok_or(Error::NoBackend)?;
+    let service = known.or_else(|| mesh.service(plan.service)).ok_or(Error::NoBackend)?;
     let port = service.port(plan.port, Transport::Tcp).ok_or(Error::NoBackend)?;
-    let set = mesh.endpoints(&plan.service, Transport::Tcp, plan.port).ok_or(Error::NoEndpoint)?;
+    let set = mesh.endpoints(plan.service, Transport::Tcp, plan.port).ok_or(Error::NoEndpoint)?;
     let held = plan.visit.as_ref().and_then(|visit| stack.sessions.held(visit, set.ready()));
     let found = match held.filter(|place| !tried.contains(&set.ready()[*place].address)) {
-        Some(place) => stack.balancer.endpoint_at(&plan.service, plan.port, set, place),
-        None => stack.balancer.endpoint(&plan.service, plan.port, set, tried),
+        Some(place) => stack.balancer.endpoint_at(plan.service, plan.port, set, place),
+        None => stack.balancer.endpoint(plan.service, plan.port, set, tried),
     };
     let (endpoint, in_flight) = found.ok_or(Error::NoEndpoint)?;
     let http2 = wants_http2(port.protocol, plan.grpc, shape);
@@ -356,7 +356,7 @@ fn upstream(mesh: &Mesh, plan: &Plan<'_>, endpoint: &Endpoint, http2: bool) -> U
     }
     let security = match &endpoint.identity {
         Some(identity) => Security::Mesh(identity.clone()),
-        None => match mesh.backend_tls(&plan.service, plan.port) {
+        None => match mesh.backend_tls(plan.service, plan.port) {
             Some(tls) => Security::Tls(Arc::clone(tls), plan.scope.shown_certificate(mesh, tls)),
             None => Security::Plain,
         },

@@ -101,7 +101,7 @@ async fn send<C: Connect>(
     (service, port, scope): (ObjectName, u16, Scope),
     body: Body,
 ) -> Result<(), Error> {
-    let plan = Plan::own((service, port), shape.grpc, &scope);
+    let plan = Plan::own((&service, port), shape.grpc, &scope);
     let mesh = stack.mesh.current();
     let mut chosen = choose(&stack, &mesh, &plan, &shape, &[])?;
     drop(mesh);
