@@ -36,7 +36,6 @@ pub(crate) fn run(binary: &Path) -> io::Result<()> {
     let (short, _) = counted(binary, REQUESTS)?;
     let (long, profile) = counted(binary, 3 * REQUESTS)?;
     for ((_, meaning), (short, long)) in TOLD.iter().zip(short.iter().zip(long)) {
-        #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
         let each = long.saturating_sub(*short) as f64 / (2 * REQUESTS) as f64;
         say(&format!("{each:.1} {meaning} per request, {CONNECTIONS} connections"));
     }

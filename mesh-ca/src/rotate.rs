@@ -73,6 +73,11 @@ impl Rotation {
         self.take(fresh).await
     }
 
+    async fn renew_within(&self, patience: Duration) -> Result<Duration, RequestError> {
+        let fresh = within(patience, self.issuance.issue()).await?;
+        self.take(fresh).await
+    }
+
     async fn take(&self, Fresh { svid, bundles, life }: Fresh) -> Result<Duration, RequestError> {
         if let Some(expected) = self.expected.as_ref().filter(|expected| *expected != svid.id()) {
             let (found, expected) = (svid.id().clone(), expected.clone());
@@ -103,12 +108,7 @@ impl Rotation {
                 }
                 continue;
             }
-            let asked = within(self.patience(&schedule), self.issuance.issue()).await;
-            let taken = match asked {
-                Ok(fresh) => self.take(fresh).await,
-                Err(error) => Err(error),
-            };
-            match taken {
+            match self.renew_within(self.patience(&schedule)).await {
                 Ok(life) => schedule.renewed(life),
                 Err(error) => {
                     let left = self.source.remaining().as_secs();
@@ -150,6 +150,9 @@ impl Rotation {
 }
 
 /// An answer, or the error that there was none in time.
-async fn within<T>(patience: Duration, answer: Issuing<'_, T>) -> Result<T, RequestError> {
+async fn within<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, RequestError>>,
+) -> Result<T, RequestError> {
     tokio::time::timeout(patience, answer).await.map_err(|_| RequestError::Timeout(patience))?
 }

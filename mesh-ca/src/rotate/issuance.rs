@@ -170,12 +170,12 @@ impl Remote {
 
 impl Issuance for Remote {
     fn issue(&self) -> Issuing<'_, Fresh> {
-        Box::pin(within(LONGEST_QUESTION, Box::pin(self.ask())))
+        Box::pin(within(LONGEST_QUESTION, self.ask()))
     }
 
     fn bundles(&self) -> Issuing<'_, TrustBundles> {
         let ask = async { self.client().await?.bundles().await };
-        Box::pin(within(LONGEST_QUESTION, Box::pin(ask)))
+        Box::pin(within(LONGEST_QUESTION, ask))
     }
 
     fn token(&self, audience: Vec<String>) -> Issuing<'_, Token> {
@@ -187,7 +187,7 @@ impl Issuance for Remote {
             let mut client = self.client().await?;
             client.token(&audience, self.source.clock().wall()).await
         };
-        Box::pin(within(LONGEST_QUESTION, Box::pin(ask)))
+        Box::pin(within(LONGEST_QUESTION, ask))
     }
 }
 
