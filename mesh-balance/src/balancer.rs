@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use mesh_model::backend::{Backend, Endpoint, Target};
 use mesh_model::mesh::EndpointSet;
+use mesh_model::named::{NameAnd, Named};
 use mesh_model::{ObjectName, ResourceKey};
 use mesh_rt::random::Fast;
 
@@ -18,8 +19,6 @@ type HashMap<K, V> = std::collections::HashMap<K, V, ahash::RandomState>;
 
 /// Rules and services remembered before all state is dropped; only fairness of a moment is lost then.
 const MOST: usize = 8192;
-/// Ports remembered of one service, likewise.
-const MOST_PORTS: usize = 256;
 
 /// A rule: its route and its place there.
 type RuleKey = (ResourceKey, usize);
@@ -31,8 +30,8 @@ type FilterKey = (ResourceKey, (usize, usize));
 pub struct Balancer {
     random: RefCell<Fast>,
     wheels: RefCell<HashMap<RuleKey, Weights>>,
-    /// The ports of each service: a name that is looked up is not copied.
-    services: RefCell<HashMap<ObjectName, Vec<(u16, Loads)>>>,
+    /// By service and port.
+    services: RefCell<HashMap<Named<u16>, Loads>>,
     shares: RefCell<HashMap<FilterKey, u64>>,
 }
 
@@ -173,21 +172,17 @@ impl Balancer {
         act: impl FnOnce(&Loads) -> T,
     ) -> T {
         let mut services = self.services.borrow_mut();
-        let found = services.get(service).and_then(|ports| ports.iter().find(|(known, _)| *known == port));
-        if let Some((_, loads)) = found.filter(|(_, loads)| Arc::ptr_eq(&loads.ready, set.ready())) {
+        let key: &dyn NameAnd<_> = &(service, port);
+        let found = services.get(key);
+        if let Some(loads) = found.filter(|found| Arc::ptr_eq(&found.ready, set.ready())) {
             return act(loads);
         }
-        let loads = Loads::of(set, found.map(|(_, old)| old));
+        let loads = Loads::of(set, found);
         let done = act(&loads);
         if services.len() >= MOST {
             services.clear();
         }
-        let ports = services.entry(service.clone()).or_default();
-        ports.retain(|(known, _)| *known != port);
-        if ports.len() >= MOST_PORTS {
-            ports.clear();
-        }
-        ports.push((port, loads));
+        services.insert((service.clone(), port), loads);
         done
     }
 

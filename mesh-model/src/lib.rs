@@ -19,6 +19,7 @@ pub mod listener;
 pub mod matcher;
 pub mod mesh;
 pub mod name;
+pub mod named;
 pub mod path;
 pub mod policy;
 pub mod resource;

@@ -7,7 +7,6 @@ mod endpoints;
 mod hashed;
 mod headers;
 mod hosts;
-mod named;
 mod paths;
 mod table;
 mod towards;
@@ -21,6 +20,7 @@ use rpds::RedBlackTreeMapSync;
 use crate::backend::{Service, Transport};
 use crate::listener::{Listener, ListenerProtocol};
 use crate::name::{Kind, ObjectName, ResourceKey};
+use crate::named::{NameAnd, Named};
 use crate::policy::AuthorizationPolicy;
 use crate::resource::Resource;
 use crate::route::{Attachment, Route};
@@ -29,7 +29,6 @@ use crate::workload::Workload;
 
 use hashed::HashTrieMapSync;
 use headers::HeaderNames;
-use named::{NameAnd, Named};
 
 pub use endpoints::EndpointSet;
 pub use table::{Candidate, RouteTable};

@@ -1,5 +1,5 @@
 //! Keys that are a name and more, looked up without owning the name: each request does that, and a copy of a name costs
-//! two counts that all threads share.
+//! two counts that all threads share. Ask a map of [`Named`] for a `&dyn NameAnd<_>` made of a reference to the name.
 
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
@@ -7,10 +7,11 @@ use std::hash::{Hash, Hasher};
 use crate::name::ObjectName;
 
 /// The name of something, and which part of it.
-pub(super) type Named<R> = (ObjectName, R);
+pub type Named<R> = (ObjectName, R);
 
 /// What a key and a question for it have in common.
-pub(super) trait NameAnd<R> {
+pub trait NameAnd<R> {
+    /// The name, and which part of it.
     fn parts(&self) -> (&ObjectName, R);
 }
 
@@ -49,15 +50,16 @@ impl<R: Eq> Eq for dyn NameAnd<R> + '_ {}
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
-    use crate::mesh::hashed::HashTrieMapSync;
 
     #[test]
     fn a_borrowed_name_finds_what_was_kept_by_an_owned_one() {
         let name = |text: &str| ObjectName::new("shop", text);
-        let mut map: HashTrieMapSync<Named<Option<u16>>, u8> = HashTrieMapSync::default();
-        map.insert_mut((name("cart"), Some(80)), 1);
-        map.insert_mut((name("cart"), None), 2);
+        let mut map: HashMap<Named<Option<u16>>, u8> = HashMap::default();
+        map.insert((name("cart"), Some(80)), 1);
+        map.insert((name("cart"), None), 2);
         let find = |text, port: Option<u16>| {
             let key: &dyn NameAnd<_> = &(&name(text), port);
             map.get(key).copied()

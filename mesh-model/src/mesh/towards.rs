@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::Mesh;
-use super::named::NameAnd;
 use crate::backend::Transport;
 use crate::name::ObjectName;
+use crate::named::NameAnd;
 use crate::tls::{BackendTls, Certificate};
 use crate::tracing::Tracing;
 
